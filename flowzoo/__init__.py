@@ -1,0 +1,23 @@
+"""flowzoo: a Flax model zoo of normalizing flows. Forward is data → latent."""
+
+import importlib
+
+from flowzoo.flow import Flow
+from flowzoo.zoo import build
+
+__version__ = "0.1.0"
+
+# Loaded when first used: they bring dataset and checkpoint libraries or optax with them.
+_LAZY = {
+    "load_dataset": "flowzoo.data",
+    "relative_gradient": "flowzoo.relative_gradient",
+    "scale_by_relative_gradient": "flowzoo.relative_gradient",
+}
+
+__all__ = ["Flow", "build", *_LAZY]
+
+
+def __getattr__(name: str):
+    if name not in _LAZY:
+        raise AttributeError(f"module 'flowzoo' has no attribute {name!r}")
+    return getattr(importlib.import_module(_LAZY[name]), name)

@@ -1,0 +1,124 @@
+"""A flow: a base distribution seen through an invertible transform."""
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+
+from flowzoo.bases import Base
+from flowzoo.context import ContextSpec
+from flowzoo.transforms.transform import Transform, check_event
+
+
+class Flow(nnx.Module):
+    """The density `log p(x) = log p_base(f(x)) + log|det ∂f/∂x|`; forward `f` is data → latent.
+
+    A flow is a JAX pytree: it passes through `jax.jit`, `jax.vmap` and `nnx.grad` like an array.
+
+    Args:
+      base: distribution of the latents.
+      transform: the invertible map `f`.
+      context: what the flow is conditioned on, None for an unconditional flow.
+
+    Raises:
+      ValueError: if the base and the transform disagree on the shape of a latent.
+
+    Example:
+      >>> import jax
+      >>> from flax import nnx
+      >>> import flowzoo
+      >>> from flowzoo import bases, transforms
+      >>> dense = transforms.Dense(2, rngs=nnx.Rngs(0))
+      >>> flow = flowzoo.Flow(bases.StandardNormal((2,)), dense)
+      >>> x = flow.sample(jax.random.key(1), (5,))
+      >>> flow.log_prob(x).shape
+      (5,)
+    """
+
+    def __init__(self, base: Base, transform: Transform, context: ContextSpec | None = None):
+        if base.event_shape != transform.latent_shape:
+            raise ValueError(
+                f"Flow got a base over events of shape {base.event_shape} and a transform whose "
+                f"latents have shape {transform.latent_shape}, expected the same."
+            )
+        self.base = base
+        self.transform = transform
+        self.context = context
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Shape of one `x`, without batch axes."""
+        return self.transform.event_shape
+
+    def encode_context(self, context) -> jax.Array | None:
+        """Checks a raw context and encodes it as real numbers `[..., C]`.
+
+        Raises:
+          ValueError: if a context is missing, unwanted, or of the wrong type, width or range.
+        """
+        if self.context is None:
+            if context is not None:
+                raise ValueError(
+                    "This flow is unconditional and takes no context; leave the argument out, or "
+                    "build the flow with a context to condition it."
+                )
+            return None
+        if context is None:
+            raise ValueError(f"This flow is conditioned on {self.context}; pass context=.")
+        return self.context.encode(context)
+
+    def initialize(self, x: jax.Array, context=None) -> None:
+        """Sets what starts from data (`init="whiten"`, say) in place; does nothing otherwise.
+
+        Args:
+          x: `[N, *event_shape]`, training data.
+          context: labels `[N]` or features `[N, C]`, as for `log_prob`.
+        """
+        if self.transform.data_dependent:
+            self.transform.initialize(jnp.asarray(x), self.encode_context(context))
+
+    def log_prob(self, x: jax.Array, context=None) -> jax.Array:
+        """Log-density of each event in nats.
+
+        Args:
+          x: `[..., *event_shape]`, floating point.
+          context: labels `[...]` or features `[..., C]`, their batch axes broadcast against those
+            of `x`.
+
+        Returns:
+          `[...]`.
+
+        Raises:
+          ValueError: if `x` has another shape or is not floating point, or the context is not what
+            the flow was built for.
+        """
+        x = jnp.asarray(x)
+        check_event("log_prob", x, self.event_shape)
+        if not jnp.issubdtype(x.dtype, jnp.floating):
+            raise ValueError(
+                f"log_prob got dtype {x.dtype}, expected floating point; integer data are turned "
+                "into real numbers by dequantization first."
+            )
+        context = self.encode_context(context)
+        z, log_det = self.transform.forward_and_log_det(x, context)
+        return self.base.log_prob(z, context) + log_det
+
+    def sample(self, key: jax.Array, sample_shape: tuple[int, ...] = (), context=None) -> jax.Array:
+        """Draws `[*sample_shape, *context_batch, *event_shape]`: one event per context.
+
+        Args:
+          key: a JAX random key.
+          sample_shape: how many independent draws for each context.
+          context: labels `[...]` or features `[..., C]`.
+        """
+        context = self.encode_context(context)
+        z = self.base.sample(key, tuple(sample_shape), context)
+        return self.transform.inverse(z, context)
+
+    def sample_and_log_prob(
+        self, key: jax.Array, sample_shape: tuple[int, ...] = (), context=None
+    ) -> tuple[jax.Array, jax.Array]:
+        """Draws as `sample` does, and returns the draws with their log-density in nats."""
+        context = self.encode_context(context)
+        z = self.base.sample(key, tuple(sample_shape), context)
+        x, log_det = self.transform.inverse_and_log_det(z, context)
+        return x, self.base.log_prob(z, context) - log_det

@@ -1,0 +1,98 @@
+"""Fixed elementwise nonlinearities: increasing on the whole real line, inverted by Newton."""
+
+from abc import abstractmethod
+
+import jax
+import jax.numpy as jnp
+
+from flowzoo.transforms.monotone import invert_increasing
+from flowzoo.transforms.transform import Transform, sum_event
+
+
+def smooth_leaky_relu(x: jax.Array, alpha: float) -> tuple[jax.Array, jax.Array]:
+    """`σ(x) = α x + (1 − α) log(1 + e^x)` and `σ'(x) = α + (1 − α) sigmoid(x)`."""
+    return (
+        alpha * x + (1 - alpha) * jax.nn.softplus(x),
+        alpha + (1 - alpha) * jax.nn.sigmoid(x),
+    )
+
+
+def tanh_mix(x: jax.Array, alpha: float, beta: float) -> tuple[jax.Array, jax.Array]:
+    """`σ(x) = tanh(α x) + β x` and `σ'(x) = α (1 − tanh²(α x)) + β`."""
+    t = jnp.tanh(alpha * x)
+    return t + beta * x, alpha * (1 - t) * (1 + t) + beta
+
+
+class Elementwise(Transform):
+    """`z_i = σ(x_i)` with an increasing σ; `log_det = Σ log σ'(x_i)`."""
+
+    @abstractmethod
+    def value_and_slope(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Returns `σ(x)` and `σ'(x)`, elementwise."""
+
+    @abstractmethod
+    def bracket(self, z: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Returns bounds `lower <= σ⁻¹(z) <= upper`, elementwise."""
+
+    def forward_and_log_det(self, x, context=None):
+        self.check_event(x)
+        z, slope = self.value_and_slope(x)
+        return z, sum_event(jnp.log(slope), len(self.event_shape))
+
+    def inverse_and_log_det(self, z, context=None):
+        self.check_latent(z)
+        x = invert_increasing(self.value_and_slope, z, *self.bracket(z))
+        slope = self.value_and_slope(x)[1]
+        return x, -sum_event(jnp.log(slope), len(self.event_shape))
+
+
+class SmoothLeakyReLU(Elementwise):
+    """`σ(x) = α x + (1 − α) log(1 + e^x)`, slope α on the far left and 1 on the far right.
+
+    Source: Gresele et al., "Relative gradient optimization of the Jacobian term in unsupervised deep
+    learning", arXiv 2006.15090, equation 34.
+
+    Raises:
+      ValueError: unless 0 < α <= 1.
+    """
+
+    def __init__(self, event_shape: tuple[int, ...], *, alpha: float = 0.01):
+        if not 0 < alpha <= 1:
+            raise ValueError(f"SmoothLeakyReLU got alpha {alpha}, expected 0 < alpha <= 1.")
+        self.event_shape = tuple(event_shape)
+        self.alpha = float(alpha)
+
+    def value_and_slope(self, x):
+        return smooth_leaky_relu(x, self.alpha)
+
+    def bracket(self, z):
+        # max(x, 0) <= softplus(x) <= max(x, 0) + log 2 bounds σ by two leaky ReLUs.
+        def leaky_inverse(y):
+            return jnp.minimum(y, y / self.alpha)
+
+        margin = 1e-5 * (1 + jnp.abs(z)) / self.alpha
+        lower = leaky_inverse(z - (1 - self.alpha) * jnp.log(2.0))
+        return lower - margin, leaky_inverse(z) + margin
+
+
+class TanhMix(Elementwise):
+    """`σ(x) = tanh(α x) + β x`, slope α + β at zero and β far away.
+
+    Source: Gresele et al., arXiv 2006.15090, equation 35.
+
+    Raises:
+      ValueError: unless α and β are positive.
+    """
+
+    def __init__(self, event_shape: tuple[int, ...], *, alpha: float = 1.0, beta: float = 0.1):
+        if not (alpha > 0 and beta > 0):
+            raise ValueError(f"TanhMix got alpha {alpha} and beta {beta}, expected both above 0.")
+        self.event_shape = tuple(event_shape)
+        self.alpha, self.beta = float(alpha), float(beta)
+
+    def value_and_slope(self, x):
+        return tanh_mix(x, self.alpha, self.beta)
+
+    def bracket(self, z):
+        margin = 1e-5 * (1 + jnp.abs(z)) / self.beta
+        return (z - 1) / self.beta - margin, (z + 1) / self.beta + margin

@@ -1,0 +1,65 @@
+"""Inverting increasing scalar functions, elementwise."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+NEWTON_STEPS = 20
+BISECTION_STEPS = 80
+
+
+def invert_increasing(
+    f: Callable[[jax.Array], tuple[jax.Array, jax.Array]],
+    y: jax.Array,
+    lower: jax.Array,
+    upper: jax.Array,
+) -> jax.Array:
+    """Solves `f(x) = y` for each element by a bracketed Newton iteration.
+
+    A Newton step that leaves the bracket is replaced by its midpoint; after `NEWTON_STEPS` only
+    midpoints are taken, so that the iteration ends after at most `NEWTON_STEPS + BISECTION_STEPS`
+    evaluations whatever `f` is. An element stops as soon as `|f(x) − y| <= 4 ε max(1, |y|)`, ε the
+    rounding unit of its dtype, or when its bracket holds no further number. The result carries first
+    derivatives with respect to `y` and whatever `f` closes over, by the implicit function theorem.
+
+    Args:
+      f: elementwise; returns the value and the derivative, which is positive.
+      y: `[...]`.
+      lower: `[...]`, with `f(lower) <= y`.
+      upper: `[...]`, with `f(upper) >= y`.
+
+    Returns:
+      `x: [...]`.
+    """
+    y, lower, upper = jnp.broadcast_arrays(y, lower, upper)
+    tolerance = 4 * jnp.finfo(y.dtype).eps * jnp.maximum(1, jnp.abs(y))
+
+    def unfinished(state):
+        step, _, _, _, done = state
+        return (step < NEWTON_STEPS + BISECTION_STEPS) & ~jnp.all(done)
+
+    def improve(state):
+        step, x, lower, upper, done = state
+        value, slope = f(x)
+        residual = value - y
+        lower = jnp.where(residual <= 0, x, lower)
+        upper = jnp.where(residual >= 0, x, upper)
+        middle = lower + (upper - lower) / 2
+        newton = x - residual / slope
+        inside = (newton > lower) & (newton < upper) & (step < NEWTON_STEPS)
+        exhausted = (middle <= lower) | (middle >= upper)
+        done = done | (jnp.abs(residual) <= tolerance) | exhausted
+        x = jnp.where(done, x, jnp.where(inside, newton, middle))
+        return step + 1, x, lower, upper, done
+
+    fixed = jax.lax.stop_gradient((y, lower, upper))
+
+    def solve(y, lower, upper):
+        start = lower + (upper - lower) / 2
+        done = jnp.zeros(y.shape, bool)
+        return jax.lax.while_loop(unfinished, improve, (0, start, lower, upper, done))[1]
+
+    x = jax.lax.stop_gradient(solve(*fixed))
+    value, slope = f(x)
+    return x - (value - y) / jax.lax.stop_gradient(slope)

@@ -1,0 +1,56 @@
+"""One recipe for each published model: keyword options in, a `Flow` out."""
+
+from collections.abc import Mapping
+import difflib
+import inspect
+
+from flax import nnx
+
+from flowzoo.context import ContextSpec
+from flowzoo.flow import Flow
+from flowzoo.zoo.relative_gradient import relative_gradient
+
+RECIPES = {"relative_gradient": relative_gradient}
+
+
+def build(
+    config: Mapping,
+    event_shape: tuple[int, ...],
+    *,
+    context: ContextSpec | None = None,
+    rngs: nnx.Rngs,
+) -> Flow:
+    """Builds a model of the zoo.
+
+    Args:
+      config: `name`, one of `RECIPES`, and any options of that recipe.
+      event_shape: shape of one event.
+      context: what to condition the model on, None for an unconditional one.
+      rngs: draws the initial parameters.
+
+    Raises:
+      ValueError: if the name or an option is unknown, or the recipe refuses a value.
+
+    Example:
+      >>> from flax import nnx
+      >>> import flowzoo
+      >>> flow = flowzoo.build({"name": "relative_gradient"}, (8,), rngs=nnx.Rngs(0))
+      >>> flow.event_shape
+      (8,)
+    """
+    options = dict(config)
+    name = options.pop("name", None)
+    if name not in RECIPES:
+        raise ValueError(_unknown("model", name, list(RECIPES)))
+    recipe = RECIPES[name]
+    known = set(inspect.signature(recipe).parameters) - {"event_shape", "context", "rngs"}
+    for key in options:
+        if key not in known:
+            raise ValueError(_unknown(f"option of {name}", key, sorted(known)))
+    return recipe(tuple(event_shape), context=context, rngs=rngs, **options)
+
+
+def _unknown(kind: str, name: object, known: list[str]) -> str:
+    near = difflib.get_close_matches(str(name), known, 1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"Unknown {kind} {name!r}.{hint} Known: {', '.join(known)}."
