@@ -1,0 +1,259 @@
+"""The relative gradient as an optax transformation, for the square matrices of any pytree.
+
+In column-vector notation a layer is `y = W x + b`. With `G = ∂loss/∂W` and `g = ∂loss/∂b` the
+gradient is replaced by
+
+    relative:    ΔW = (G Wᵀ + g bᵀ) W    Δb = (G Wᵀ + g bᵀ) b + g    (without a bias: ΔW = G Wᵀ W)
+    transposed:  ΔW = W Wᵀ G             Δb = g
+
+Both are descent directions that vanish only where (G, g) does:
+`<(G, g), (ΔW, Δb)> = ||G Wᵀ + g bᵀ||² + ||g||²` and `||Wᵀ G||² + ||g||²`. The relative rule is the
+top block of `Ĝ Ŵᵀ Ŵ` with the augmented matrices `Ŵ = [[W, b], [0, 1]]` and `Ĝ = [[G, g], [0, 0]]`.
+
+A term `-log|det W|` of the loss contributes `(-W, -b)` to the relative `(ΔW, Δb)` and `(-W, 0)` to
+the transposed one: a loss differentiated without that term needs no matrix inverse.
+
+Source: Gresele, Fissore, Javaloy, Schölkopf, Hyvärinen, "Relative gradient optimization of the
+Jacobian term in unsupervised deep learning", arXiv 2006.15090, sections 3 and 4, appendix F. That
+the log-determinant contributes `-b` to the bias follows from the projection; the authors' code
+leaves it out, and its fixed points are not stationary points of the likelihood.
+"""
+
+from collections.abc import Iterable, Mapping
+import fnmatch
+import types
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+
+Path = tuple[str, ...]
+
+BIAS_NAMES: Mapping[str, str] = types.MappingProxyType(
+    {"kernel": "bias", "weight": "bias", "w": "b", "W": "b"}
+)
+
+
+def scale_by_relative_gradient(
+    weights: str | Iterable[str],
+    *,
+    layout: Literal["in_out", "out_in"],
+    variant: Literal["relative", "transposed"] = "relative",
+    add_log_det: float | jax.Array = 0.0,
+    bias_names: Mapping[str, str] = BIAS_NAMES,
+) -> optax.GradientTransformationExtraArgs:
+    """Turns the gradients of the selected matrices and their biases into relative gradients.
+
+    `(ΔW, Δb) = ((G Wᵀ + g bᵀ) W - c W, (G Wᵀ + g bᵀ) b + g - c b)` with `c = add_log_det`; the
+    transposed variant and the source are in this module's docstring. All other leaves pass through.
+    It belongs before an adaptive optimizer. Products are accumulated in float32 at least, and each
+    update keeps its gradient's dtype.
+
+    Leaves are selected by path: the keys, attribute names and indices that lead to a leaf, joined
+    by "/"; the attribute `.value` at the end of the path of a Flax NNX variable is left off. Thus
+    "params/Dense_0/kernel" (Linen), "flow/linear/w" (Haiku), "transforms/0/weight" (NNX).
+
+    >>> import jax, jax.numpy as jnp, optax
+    >>> x = 1 + 3 * jax.random.normal(jax.random.key(0), (500, 2))
+    >>> def data_terms(params):
+    ...     z = x @ params["kernel"] + params["bias"]
+    ...     return 0.5 * jnp.mean(jnp.sum(z**2, -1))  # the loss is this - log|det kernel|
+    >>> params = {"kernel": jnp.eye(2), "bias": jnp.zeros(2)}
+    >>> optimizer = optax.chain(
+    ...     scale_by_relative_gradient("kernel", layout="in_out", add_log_det=1.0),
+    ...     optax.scale(-0.1),
+    ... )
+    >>> state = optimizer.init(params)
+    >>> for _ in range(100):
+    ...     updates, state = optimizer.update(jax.grad(data_terms)(params), state, params)
+    ...     params = optax.apply_updates(params, updates)
+    >>> z = x @ params["kernel"] + params["bias"]  # the maximum of the likelihood whitens x
+    >>> bool(jnp.allclose(jnp.cov(z.T, bias=True), jnp.eye(2), atol=1e-4))
+    True
+
+    Args:
+      weights: path, or paths, of the matrices. `*` stands for anything within one name, `**` for
+        any number of names: "params/Dense_*/kernel", "**/weight". Every one must match a leaf, and
+        every matched leaf must be square, `[..., D, D]`, where leading axes are stacked layers.
+        Select only matrices of linear layers `y = W x + b`; those of conditioner networks are not.
+      layout: axes of the stored matrices: "in_out" (Flax, Haiku: `y = x @ w + b`, so `w` is Wᵀ) or
+        "out_in" (flowzoo, PyTorch: `y = w @ x + b`). A wrong layout is a wrong gradient.
+      variant: "relative" or "transposed".
+      add_log_det: c, the coefficient of `-log|det W|` in the loss for the part of it that is *not*
+        in the gradients; a number for all selected matrices. 0: the loss that was differentiated
+        contains its log-determinants. 1: it is a mean negative log-likelihood in nats from which
+        they were left out. A scaled loss scales c: 1/(D log 2) for bits per dimension, B for a
+        sum over a batch of B, H · W for a 1×1 convolution over H × W positions.
+      bias_names: name of a matrix -> name of the bias beside it, `[..., D]`. A matrix that has none
+        (or whose bias has no gradient: None or masked) follows the rule without a bias. An empty
+        mapping says that there are no biases.
+
+    Raises:
+      ValueError: unknown layout or variant, or no path given; in `init` and `update`: a path that
+        matches nothing, a selected leaf that is not square, a bias of another size or shared by
+        two matrices; in `update`: no `params`.
+    """
+    patterns = (weights,) if isinstance(weights, str) else tuple(weights)
+    if not patterns:
+        raise ValueError(
+            "The relative gradient got no paths in `weights`: name the square matrices it is for, "
+            "for example weights='params/Dense_*/kernel'."
+        )
+    if layout not in ("in_out", "out_in"):
+        raise ValueError(f"The layout is {layout!r}, expected 'in_out' or 'out_in'.")
+    if variant not in ("relative", "transposed"):
+        raise ValueError(f"The variant is {variant!r}, expected 'relative' or 'transposed'.")
+
+    def init(params: optax.Params) -> optax.EmptyState:
+        leaves = _leaves_by_path(params)
+        if leaves:  # optax probes `init` with placeholders that have no leaves.
+            _select(leaves, patterns, bias_names)
+        return optax.EmptyState()
+
+    def update(
+        updates: optax.Updates,
+        state: optax.EmptyState,
+        params: optax.Params | None = None,
+        **extra_args,
+    ) -> tuple[optax.Updates, optax.EmptyState]:
+        del extra_args
+        if params is None:
+            raise ValueError(
+                "The relative gradient depends on the parameters' values: call "
+                "`update(gradients, state, params)`, got params=None."
+            )
+        values, new = _leaves_by_path(params), _leaves_by_path(updates)
+        for weight, bias in _select(values, patterns, bias_names).items():
+            if weight not in new:
+                continue
+            arguments = values[weight], values.get(bias), new[weight], new.get(bias)
+            new[weight], new_bias = _relative_update(*arguments, layout, variant, add_log_det)
+            if new_bias is not None:
+                new[bias] = new_bias
+        return jax.tree.structure(updates).unflatten(new.values()), state
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def relative_gradient(
+    learning_rate: optax.ScalarOrSchedule,
+    weights: str | Iterable[str],
+    *,
+    layout: Literal["in_out", "out_in"],
+    variant: Literal["relative", "transposed"] = "relative",
+    add_log_det: float | jax.Array = 0.0,
+    bias_names: Mapping[str, str] = BIAS_NAMES,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    eps: float = 1e-8,
+) -> optax.GradientTransformationExtraArgs:
+    """Adam on relative gradients: relative → Adam → -learning rate, as in the paper.
+
+    >>> import jax.numpy as jnp
+    >>> params = {"linear": {"w": jnp.eye(2), "b": jnp.zeros(2)}}
+    >>> optimizer = relative_gradient(1e-3, "linear/w", layout="in_out")
+    >>> state = optimizer.init(params)
+
+    Args:
+      learning_rate: a number or a schedule.
+      weights, layout, variant, add_log_det, bias_names: as in `scale_by_relative_gradient`.
+      b1, b2, eps: as in `optax.scale_by_adam`.
+    """
+    return optax.chain(
+        scale_by_relative_gradient(
+            weights,
+            layout=layout,
+            variant=variant,
+            add_log_det=add_log_det,
+            bias_names=bias_names,
+        ),
+        optax.scale_by_adam(b1=b1, b2=b2, eps=eps),
+        optax.scale_by_learning_rate(learning_rate),
+    )
+
+
+def _relative_update(weight, bias, weight_grad, bias_grad, layout, variant, add_log_det):
+    """Returns `(ΔW, Δb)` in the layout and the dtypes of the gradients; Δb is None without g."""
+    dtype = jnp.promote_types(jnp.result_type(weight, weight_grad), jnp.float32)
+    w, grad = jnp.asarray(weight, dtype), jnp.asarray(weight_grad, dtype)
+    if layout == "in_out":
+        w, grad = w.mT, grad.mT
+    # No bias is a bias of zero whose gradient is zero.
+    b = jnp.zeros(w.shape[:-1], dtype) if bias_grad is None else jnp.asarray(bias, dtype)
+    g = jnp.zeros_like(b) if bias_grad is None else jnp.asarray(bias_grad, dtype)
+
+    # The gradient is multiplied first: the condition number of Wᵀ W is the square of W's.
+    if variant == "relative":
+        m = grad @ w.mT + g[..., :, None] * b[..., None, :]
+        dw = m @ w - add_log_det * w
+        db = jnp.matvec(m, b) + g - add_log_det * b
+    else:
+        dw = w @ (w.mT @ grad) - add_log_det * w
+        db = g
+    if layout == "in_out":
+        dw = dw.mT
+    return dw.astype(weight_grad.dtype), None if bias_grad is None else db.astype(bias_grad.dtype)
+
+
+def _leaves_by_path(tree: optax.Params) -> dict[Path, jax.Array]:
+    """The leaves in the order of flattening, keyed by path."""
+    return {_path(keys): leaf for keys, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
+
+
+def _path(keys: tuple) -> Path:
+    if keys and keys[-1] == jax.tree_util.GetAttrKey("value"):
+        keys = keys[:-1]
+    return tuple(jax.tree_util.keystr((key,), simple=True) for key in keys)
+
+
+def _select(
+    leaves: Mapping[Path, jax.Array], patterns: tuple[str, ...], bias_names: Mapping[str, str]
+) -> dict[Path, Path | None]:
+    """Maps the path of each selected matrix to that of its bias, after checking their shapes."""
+    names = {path: "/".join(path) for path in leaves}
+    for pattern in patterns:
+        if not any(_matches(name, pattern) for name in names.values()):
+            listed = ", ".join(repr(name) for name in list(names.values())[:12])
+            raise ValueError(
+                f"The relative gradient was asked for {pattern!r}, which matches no parameter. "
+                f"The parameters are {listed}{', …' if len(names) > 12 else ''}."
+            )
+    selected = {}
+    for path, name in names.items():
+        if not any(_matches(name, pattern) for pattern in patterns):
+            continue
+        shape = jnp.shape(leaves[path])
+        if len(shape) < 2 or shape[-1] != shape[-2]:
+            raise ValueError(
+                f"The relative gradient was asked for {name!r} of shape {shape}, expected a square "
+                "matrix [..., D, D]: select only the weights of invertible linear layers."
+            )
+        bias = path[:-1] + (bias_names[path[-1]],) if path and path[-1] in bias_names else None
+        if bias not in leaves:
+            bias = None
+        elif jnp.shape(leaves[bias]) != shape[:-1]:
+            raise ValueError(
+                f"The bias {names[bias]!r} beside {name!r} has shape {jnp.shape(leaves[bias])}, "
+                f"expected {shape[:-1]}: name the right one in `bias_names`, or pass "
+                "bias_names={} if the layer has none."
+            )
+        elif bias in selected.values():
+            raise ValueError(
+                f"The bias {names[bias]!r} is beside two selected matrices, one of them {name!r}: "
+                "say in `bias_names` which one it belongs to."
+            )
+        selected[path] = bias
+    return selected
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return _match_parts(name.split("/"), pattern.split("/"))
+
+
+def _match_parts(name: list[str], pattern: list[str]) -> bool:
+    if not pattern or not name:
+        return not name and all(part == "**" for part in pattern)
+    if pattern[0] == "**":
+        return _match_parts(name, pattern[1:]) or _match_parts(name[1:], pattern)
+    return fnmatch.fnmatchcase(name[0], pattern[0]) and _match_parts(name[1:], pattern[1:])
