@@ -76,6 +76,16 @@ class Flow(nnx.Module):
         if self.transform.data_dependent:
             self.transform.initialize(jnp.asarray(x), self.encode_context(context))
 
+    def update_statistics(self, x: jax.Array, context=None) -> None:
+        """Sets the statistics of a whole data set (batch norm's) in place; else does nothing.
+
+        Args:
+          x: `[N, *event_shape]`, training data.
+          context: labels `[N]` or features `[N, C]`, as for `log_prob`.
+        """
+        if self.transform.has_statistics:
+            self.transform.update_statistics(jnp.asarray(x), self.encode_context(context))
+
     def log_prob(self, x: jax.Array, context=None) -> jax.Array:
         """Log-density of each event in nats.
 

@@ -17,6 +17,8 @@ TRANSFORMS = {
     "tanh_mix": lambda rngs: T.TanhMix((4,)),
     "dense": lambda rngs: T.Dense(4, rngs=rngs),
     "dense_no_bias": lambda rngs: T.Dense(4, use_bias=False, init="identity", rngs=rngs),
+    "batch_norm": lambda rngs: T.BatchNorm((3,)),
+    "batch_norm_image": lambda rngs: T.BatchNorm((2, 2, 3)),
     "chain": lambda rngs: T.Chain(
         [T.Dense(3, rngs=rngs), T.SmoothLeakyReLU((3,)), T.Dense(3, rngs=rngs), T.Reverse(3)]
     ),

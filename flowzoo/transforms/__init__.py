@@ -1,6 +1,7 @@
 """Invertible maps with log-determinants; forward is data → latent."""
 
 from flowzoo.transforms.affine import Affine, Logit
+from flowzoo.transforms.batch_norm import BatchNorm, with_batch_statistics
 from flowzoo.transforms.dense import Dense
 from flowzoo.transforms.elementwise import SmoothLeakyReLU, TanhMix
 from flowzoo.transforms.permutation import Permutation, Reverse
@@ -8,6 +9,7 @@ from flowzoo.transforms.transform import Chain, Constant, Inverse, Reshape, Tran
 
 __all__ = [
     "Affine",
+    "BatchNorm",
     "Chain",
     "Constant",
     "Dense",
@@ -19,4 +21,5 @@ __all__ = [
     "SmoothLeakyReLU",
     "TanhMix",
     "Transform",
+    "with_batch_statistics",
 ]

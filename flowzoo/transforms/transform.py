@@ -8,6 +8,9 @@ from flax import nnx
 import jax
 import jax.numpy as jnp
 
+# Rows that a pass over a whole data set handles at once, so that hidden activations fit in memory.
+CHUNK_SIZE = 4096
+
 
 class Constant(nnx.Variable):
     """An array that belongs to a model and is saved with it, but is never trained."""
@@ -93,6 +96,21 @@ class Transform(nnx.Module):
         """
         return self.forward(x, context)
 
+    @property
+    def has_statistics(self) -> bool:
+        """Whether `update_statistics` has anything to set here."""
+        return False
+
+    def update_statistics(self, x: jax.Array, context: jax.Array | None = None) -> jax.Array:
+        """Sets statistics of a whole data set, in place, and returns `f(x)`.
+
+        Args:
+          x: `[N, *event_shape]`, training data as they reach this transform. They are mapped in
+            chunks of `CHUNK_SIZE`.
+          context: `[N, context_size]` or None.
+        """
+        return jax.lax.map(lambda row: self.forward(*row), (x, context), batch_size=CHUNK_SIZE)
+
     def check_event(self, x: jax.Array) -> None:
         """Raises ValueError unless `x: [..., *event_shape]`."""
         check_event(type(self).__name__, x, self.event_shape)
@@ -141,6 +159,15 @@ class Chain(Transform):
     def initialize(self, x, context=None):
         for transform in self.transforms:
             x = transform.initialize(x, context)
+        return x
+
+    @property
+    def has_statistics(self) -> bool:
+        return any(transform.has_statistics for transform in self.transforms)
+
+    def update_statistics(self, x, context=None):
+        for transform in self.transforms:
+            x = transform.update_statistics(x, context)
         return x
 
     def inverse_and_log_det(self, z, context=None):
