@@ -11,10 +11,6 @@ from flowzoo.transforms.transform import Transform
 INITS = ("orthogonal", "identity", "whiten")
 
 
-class Factors(nnx.Variable):
-    """What was computed once from the parameters to be used many times; never saved."""
-
-
 class Dense(Transform):
     """`z = W x + b`; `log_det = log|det W|`. W is any invertible matrix.
 
@@ -34,6 +30,8 @@ class Dense(Transform):
       bias: `[D]` or None.
       gradient_rule: how `jax.grad` differentiates the layer, `ordinary` unless
         `with_gradient_rule` made this copy; see `flowzoo.relative_gradient.fused`.
+      log_det_count: how often `log|det W|` counts per event; a layer that a convolution applies to
+        every pixel says so here.
     """
 
     def __init__(
@@ -53,6 +51,7 @@ class Dense(Transform):
         self.bias = nnx.Param(jnp.zeros(dim)) if use_bias else None
         self.init = init
         self.gradient_rule = "ordinary"
+        self.log_det_count = 1
         self.factors = nnx.data(None)
 
     @property
@@ -78,14 +77,14 @@ class Dense(Transform):
         if self.factors is None:
             log_det = log_abs_det(weight, bias, self.gradient_rule)
         else:
-            log_det = _factors_log_det(self.factors[...][0])
+            log_det = _factors_log_det(self.factors[0])
         z = affine(x, weight, bias, self.gradient_rule)
         return z, jnp.broadcast_to(log_det, x.shape[:-1]).astype(z.dtype)
 
     def inverse_and_log_det(self, z, context=None):
         self.check_latent(z)
         weight, bias = self.parameters
-        factors = jax.scipy.linalg.lu_factor(weight) if self.factors is None else self.factors[...]
+        factors = self.factors or jax.scipy.linalg.lu_factor(weight)
         y = z if bias is None else z - bias
         x = jax.scipy.linalg.lu_solve(factors, y.reshape(-1, y.shape[-1]).T).T.reshape(y.shape)
         log_det = -_factors_log_det(factors[0])
@@ -99,6 +98,17 @@ def _factors_log_det(lu: jax.Array) -> jax.Array:
 def dense_layers(module: nnx.Module) -> dict[tuple[str | int, ...], Dense]:
     """All `Dense` layers inside a module, by path."""
     return {path: m for path, m in nnx.iter_modules(module) if isinstance(m, Dense)}
+
+
+def log_det_counts(module: nnx.Module) -> dict[str, float]:
+    """How often the log-determinant of each `Dense` layer counts, by the path of its weight.
+
+    A layer inside a convolution counts once for every pixel, all others once.
+    """
+    return {
+        "/".join(map(str, (*path, "weight"))): float(layer.log_det_count)
+        for path, layer in dense_layers(module).items()
+    }
 
 
 def with_gradient_rule(module, rule: str):
@@ -120,11 +130,11 @@ def factored(module):
     """A copy of `module` whose `Dense` layers hold their LU factors.
 
     For likelihoods and samples in many calls with the same parameters: each W is factored here, once.
-    The copy is not to be trained.
+    The copy is neither to be trained nor saved.
     """
     module = nnx.clone(module)
     for layer in dense_layers(module).values():
-        layer.factors = Factors(jax.scipy.linalg.lu_factor(layer.weight[...]))
+        layer.factors = nnx.data(jax.scipy.linalg.lu_factor(layer.weight[...]))
     return module
 
 

@@ -1,0 +1,60 @@
+"""Trains a model: `python -m flowzoo.train --config=configs/digits.py`.
+
+The run goes on where it stopped when the same command is typed again.
+"""
+
+import os
+
+from absl import flags
+from ml_collections import config_flags
+
+from flowzoo import command_line
+
+EXAMPLE = "python -m flowzoo.train --config=configs/digits.py"
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "A config: FILE.py[:model[,flag ...]].")
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder of the run; by default runs/<dataset>-<model>."
+)
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator_address", None, "host:port of the first process, for several processes."
+)
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes there are.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this one is, from 0.")
+_DISTRIBUTED = flags.DEFINE_bool(
+    "distributed", False, "Find the other processes by themselves (TPU pods, Slurm)."
+)
+
+
+def main(argv: list[str]) -> None:
+    del argv
+    command_line.require("config", _CONFIG.value, EXAMPLE)
+    config = _CONFIG.value
+    if "error" in type(config).__name__.lower():
+        command_line.fail(f"The config file {flags.FLAGS['config'].config_filename} cannot be read.")
+
+    import jax
+
+    if _DISTRIBUTED.value or _COORDINATOR.value:
+        jax.distributed.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+
+    from flowzoo.training.devices import enable_compilation_cache, is_main_process
+    from flowzoo.training.loop import train_and_evaluate
+    from flowzoo.training.results import describe
+
+    enable_compilation_cache()
+    workdir = _WORKDIR.value or default_workdir(config)
+    results = train_and_evaluate(config, workdir)
+    if is_main_process():
+        print(describe(results))
+        print(f"  results, samples and curve in {workdir}")
+
+
+def default_workdir(config) -> str:
+    """`runs/<dataset>-<model>`, a conditional model marked as such."""
+    name = f"{config.dataset.name.replace('/', '-')}-{config.model.name}"
+    return os.path.join("runs", name + ("-conditional" if config.conditional else ""))
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,137 @@
+"""Checkpoints: asynchronous, atomic, the last two kept, each with the best variables so far.
+
+A checkpoint holds flat dictionaries of arrays, named by their place in `TrainState`, in two items:
+`best`, the variables with the best validation likelihood, which is all that evaluation reads, and
+`progress`, the rest.
+"""
+
+from typing import Any
+
+from etils import epath
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+
+from flowzoo.training.state import Arrays, Best, TrainState, Variables, from_arrays, to_arrays
+
+FOLDER = "checkpoints"
+KEEP = 2
+
+
+class Checkpoints:
+    """The checkpoints of one workdir.
+
+    Args:
+      workdir: the run's folder.
+      read_only: open it without tidying up after an interrupted save.
+
+    Raises:
+      FileNotFoundError: if `read_only` and the folder has no checkpoint.
+    """
+
+    def __init__(self, workdir: epath.PathLike, *, read_only: bool = False):
+        self.folder = epath.Path(workdir).absolute() / FOLDER
+        if read_only and not self.folder.exists():
+            raise FileNotFoundError(
+                f"{self.folder} does not exist: the run has saved no checkpoint yet."
+            )
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=None if read_only else KEEP,
+            read_only=read_only,
+            create=not read_only,
+            cleanup_tmp_directories=not read_only,
+        )
+        self.manager = ocp.CheckpointManager(self.folder, options=options)
+
+    def latest_step(self) -> int | None:
+        """The step of the newest complete checkpoint, None if there is none."""
+        return self.manager.latest_step()
+
+    def save(self, state: TrainState) -> None:
+        """Starts to save and returns as soon as `state` may be donated again."""
+        if (step := int(state.step)) == self.latest_step():
+            return
+        best, progress = _items(to_arrays(jax.tree.map(jnp.copy, state)))
+        self.manager.save(
+            step,
+            args=ocp.args.Composite(
+                best=ocp.args.StandardSave(best), progress=ocp.args.StandardSave(progress)
+            ),
+        )
+
+    def restore(self, like: TrainState) -> TrainState:
+        """Restores the newest checkpoint with the structure, shapes and places of `like`.
+
+        Raises:
+          ValueError: if the checkpoint is damaged or belongs to another model.
+        """
+        best, progress = _items(to_arrays(like))
+        return from_arrays(self._restore(best=best, progress=progress), like)
+
+    def restore_best(self, graph: nnx.GraphDef, like: Variables) -> nnx.Module:
+        """Restores the flow with the best validation likelihood.
+
+        Args:
+          graph: structure of the flow.
+          like: its variables, or their shapes.
+
+        Raises:
+          FileNotFoundError: if no checkpoint is complete yet.
+          ValueError: if the checkpoint is damaged or belongs to another model.
+        """
+        if self.latest_step() is None:
+            raise FileNotFoundError(f"{self.folder} holds no complete checkpoint yet.")
+        scalar = jax.ShapeDtypeStruct((), jnp.float32), jax.ShapeDtypeStruct((), jnp.int32)
+        template = {
+            "best": Best(like.params, like.statistics, *scalar),
+            "variables": {"constants": like.constants},
+        }
+        restored = from_arrays(self._restore(best=to_arrays(template)), template)
+        best, constants = restored["best"], restored["variables"]["constants"]
+        return nnx.merge(graph, best.params, best.statistics, constants)
+
+    def _restore(self, **items: Arrays) -> Arrays:
+        step = self.latest_step()
+        try:
+            saved = self.manager.item_metadata(step)
+            for name, template in items.items():
+                _check_names(template, {key: value for key, value in saved[name].items()})
+            restored = self.manager.restore(
+                step,
+                args=ocp.args.Composite(
+                    **{k: ocp.args.StandardRestore(_abstract(v)) for k, v in items.items()}
+                ),
+            )
+        except Exception as error:  # Orbax and TensorStore have no common class of errors.
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+            raise ValueError(
+                f"The checkpoint {self.folder / str(step)} cannot be restored: {reason} If it was "
+                "damaged, delete that folder to go on from the one before it; otherwise it belongs "
+                "to another model and needs that model's config."
+            ) from error
+        return {key: value for name in items for key, value in restored[name].items()}
+
+    def wait(self) -> None:
+        """Returns when everything asked for is on disk."""
+        self.manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Finishes what is being saved and lets go of the folder."""
+        self.manager.close()
+
+
+def _items(arrays: Arrays) -> tuple[Arrays, Arrays]:
+    best = {k: v for k, v in arrays.items() if k.startswith(("best/", "variables/constants/"))}
+    return best, {k: v for k, v in arrays.items() if not k.startswith("best/")}
+
+
+def _abstract(arrays: Arrays) -> dict[str, jax.ShapeDtypeStruct]:
+    return {
+        name: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=getattr(a, "sharding", None))
+        for name, a in arrays.items()
+    }
+
+
+def _check_names(template: Arrays, saved: dict[str, Any]) -> None:
+    from_arrays(saved, template)

@@ -1,0 +1,104 @@
+"""The training configuration: every key that a run knows, with its default."""
+
+from collections.abc import Iterable
+
+from ml_collections import config_dict
+
+GRADIENTS = {
+    "relative": "relative",
+    "transposed": "transposed",
+    "ordinary": "ordinary",
+    "relative_optax": "data_terms",
+}
+
+
+def default_config() -> config_dict.ConfigDict:
+    """Returns a new configuration with every key set to its default."""
+    return config_dict.create(
+        dataset=dict(
+            # A name that `flowzoo.load_dataset` knows.
+            name="",
+            # Where prepared data lie; empty: $TFDS_DATA_DIR, then ~/tensorflow_datasets.
+            data_dir="",
+        ),
+        # `name`, a recipe of `flowzoo.zoo`, and its options.
+        model=dict(name=""),
+        # Condition the model on the dataset's labels.
+        conditional=False,
+        # relative (fused rule), relative_optax, transposed or ordinary.
+        gradient="relative",
+        optimizer=dict(
+            name="adam",  # adam or sgd
+            learning_rate=1e-3,
+            momentum=0.9,  # of sgd
+            schedule="constant",  # constant or cosine (to zero at the last epoch)
+            warmup_steps=0,
+            clip_norm=config_dict.placeholder(float),  # of the gradient over all parameters
+            l2=0.0,  # l2 · ½‖θ‖² is added to the loss, for the parameters named by decay_pattern
+            weight_decay=0.0,  # decoupled from the gradient, as in AdamW
+            decay_pattern="kernel$",  # regular expression searched for in parameter names
+        ),
+        # Evaluate an exponential moving average of the parameters with this decay; 0: the last.
+        parameter_average=0.0,
+        batch_size=100,  # over all devices
+        num_epochs=100,
+        eval_every_epochs=1,
+        patience=30,  # epochs without a better validation likelihood before the run stops
+        seed=0,
+        checkpoint_seconds=30.0,  # at least this long between two checkpoints
+    )
+
+
+def parse_argument(argument: str | None, models: Iterable[str]) -> tuple[str, set[str]]:
+    """Splits a config's argument `model,flag,…` into the model's name and the flags.
+
+    Args:
+      argument: what follows the colon of `--config=file.py:argument`; None or empty: the defaults.
+      models: the names known, the default first.
+
+    Returns:
+      The model and the set of flags among `conditional` and `smoke`.
+
+    Raises:
+      ValueError: if a word is neither a model nor a flag, or two models are named.
+    """
+    models = list(models)
+    words = [word for word in (argument or "").split(",") if word]
+    flags = {word for word in words if word in ("conditional", "smoke")}
+    named = [word for word in words if word not in flags]
+    for word in named:
+        if word not in models:
+            raise ValueError(
+                f"The config's argument names {word!r}, expected one of the models "
+                f"{', '.join(models)}, or the flags conditional and smoke."
+            )
+    if len(named) > 1:
+        raise ValueError(f"The config's argument names {' and '.join(named)}, expected one model.")
+    return (named or models)[0], flags
+
+
+def check_config(config: config_dict.ConfigDict, num_train: int, num_devices: int) -> None:
+    """Raises ValueError, in a sentence, if a number of the configuration cannot be meant."""
+    if config.gradient not in GRADIENTS:
+        raise ValueError(
+            f"config.gradient is {config.gradient!r}, expected one of {', '.join(GRADIENTS)}."
+        )
+    if config.batch_size < 1:
+        raise ValueError(f"config.batch_size is {config.batch_size}, expected at least 1.")
+    if config.batch_size > num_train:
+        raise ValueError(
+            f"config.batch_size is {config.batch_size}, but there are only {num_train} training "
+            "examples; choose a batch no larger than that."
+        )
+    if config.batch_size % num_devices:
+        raise ValueError(
+            f"config.batch_size is {config.batch_size}, which does not divide over {num_devices} "
+            f"devices; choose a multiple of {num_devices}."
+        )
+    for key in ("num_epochs", "eval_every_epochs", "patience"):
+        if config[key] < 1:
+            raise ValueError(f"config.{key} is {config[key]}, expected at least 1.")
+    if not 0 <= config.parameter_average < 1:
+        raise ValueError(
+            f"config.parameter_average is {config.parameter_average}, expected a decay in [0, 1)."
+        )

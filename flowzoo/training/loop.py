@@ -1,0 +1,274 @@
+"""One run, from a config to a workdir."""
+
+import time
+
+from etils import epath
+from flax import nnx
+import jax
+import jax.numpy as jnp
+from ml_collections import config_dict
+import numpy as np
+
+from flowzoo.context import Labels
+from flowzoo.data import load_dataset
+from flowzoo.data.dataset import Dataset
+from flowzoo.flow import Flow
+from flowzoo.training import devices, workdir as workdirs
+from flowzoo.training.checkpoints import Checkpoints
+from flowzoo.training.config import GRADIENTS, check_config
+from flowzoo.training.evaluation import make_log_probs
+from flowzoo.training.metrics import MetricsWriter, Progress, Record
+from flowzoo.training.optimizer import make_optimizer
+from flowzoo.training.results import evaluation_key, finish
+from flowzoo.training.state import Best, TrainState, Variables, initial_state, merge, split
+from flowzoo.training.step import make_loss, make_run_steps, make_shuffle
+from flowzoo.transforms.dense import check_invertible, log_det_counts
+from flowzoo.zoo import build
+
+SECONDS_PER_DISPATCH = 1.0
+
+
+class NonFinite(FloatingPointError):
+    """The likelihood or a parameter became NaN or infinite."""
+
+
+def build_flow(config: config_dict.ConfigDict, dataset: Dataset) -> Flow:
+    """The config's model for a dataset, at its starting values that do not depend on data.
+
+    Raises:
+      ValueError: if the model cannot be built, or `config.conditional` is set and the data have no
+        labels.
+    """
+    context = None
+    if config.conditional:
+        if dataset.num_classes is None:
+            raise ValueError(f"config.conditional is set, but {dataset.name} has no labels.")
+        context = Labels(dataset.num_classes)
+    rngs = nnx.Rngs(jax.random.key(config.seed))
+    return build(config.model, dataset.event_shape, context=context, rngs=rngs)
+
+
+class Run:
+    """A run of one config on one dataset: its compiled functions and its data on the devices.
+
+    Raises:
+      ValueError: if the config does not fit the dataset or the devices.
+    """
+
+    def __init__(self, config: config_dict.ConfigDict, dataset: Dataset):
+        self.config, self.dataset = config, dataset
+        self.mesh = devices.make_mesh()
+        check_config(config, len(dataset.train), self.mesh.size)
+        self.flow = build_flow(config, dataset)
+        self.graph, self.variables = split(self.flow)
+        self.steps_per_epoch = len(dataset.train) // config.batch_size
+        self.num_steps = self.steps_per_epoch * config.num_epochs
+
+        rule = GRADIENTS[config.gradient]
+        counts = log_det_counts(self.flow) if config.gradient == "relative_optax" else None
+        self.optimizer = make_optimizer(config.optimizer, self.num_steps, counts)
+        self.run_steps = make_run_steps(
+            make_loss(self.flow, rule), self.optimizer, dataset, config.parameter_average, self.mesh
+        )
+        self.shuffle = make_shuffle(len(dataset.train), config.batch_size)
+        self.log_probs = make_log_probs(self.mesh)
+
+        labelled = config.conditional
+        self.x = devices.replicate(dataset.train.x, self.mesh)
+        self.labels = devices.replicate(dataset.train.labels, self.mesh) if labelled else None
+        self.seen = self.evaluation_data("train", rows=len(dataset.validation))
+        self.unseen = self.evaluation_data("validation")
+        self.whole = None
+        if self.flow.transform.has_statistics:
+            self.whole = self.evaluation_data("train")
+            self.update_statistics = jax.jit(self._update_statistics)
+
+    def evaluation_data(self, name: str, rows: int | None = None):
+        """A split in model space on the devices, and its labels if the flow is conditional."""
+        x = self.dataset.model_space(name, evaluation_key(name))[:rows]
+        labels = self.dataset.split(name).labels[:rows] if self.config.conditional else None
+        return devices.replicate((np.asarray(x), labels), self.mesh)
+
+    def _update_statistics(self, variables: Variables, x, labels) -> nnx.State:
+        flow = merge(self.graph, variables)
+        flow.update_statistics(x, labels)
+        return split(flow)[1].statistics
+
+    def start(self) -> TrainState:
+        """The state before the first step.
+
+        Raises:
+          ValueError: if some W is singular.
+        """
+        if self.flow.transform.data_dependent:
+            labels = self.dataset.train.labels if self.config.conditional else None
+            x = self.dataset.model_space("train", evaluation_key("train"))
+            self.flow.initialize(x, labels)
+        check_invertible(self.flow)
+        return self.place(self.flow)
+
+    def place(self, flow: Flow) -> TrainState:
+        """A flow's variables as the state before the first step, on all devices."""
+        average = self.config.parameter_average > 0
+        key = jax.random.key(self.config.seed)
+        state = initial_state(split(flow)[1], self.optimizer, key, parameter_average=average)
+        return devices.replicate(state, self.mesh)
+
+    def evaluate(self, state: TrainState) -> tuple[TrainState, Record]:
+        """Validates the state; if it is the best so far, it is remembered as that.
+
+        Raises:
+          NonFinite: if the validation likelihood is not finite.
+        """
+        variables = state.variables
+        if state.average is not None:
+            variables = variables._replace(params=state.average)
+        if self.whole is not None:
+            variables = variables._replace(
+                statistics=self.update_statistics(variables, *self.whole)
+            )
+        flow = merge(self.graph, variables)
+        train = float(self.log_probs(flow, *self.seen).mean())
+        validation = float(self.log_probs(flow, *self.unseen).mean())
+        epoch = int(state.step) // self.steps_per_epoch
+        if not np.isfinite(validation):
+            raise NonFinite(f"the validation likelihood is {validation} after epoch {epoch}")
+        state = state._replace(variables=state.variables._replace(statistics=variables.statistics))
+        if validation > float(state.best.value):
+            value, when = devices.replicate(
+                (np.float32(validation), np.int32(epoch)), self.mesh
+            )
+            # A copy: the training state is donated to the next step, the best one lives on in it.
+            best = jax.tree.map(jnp.copy, (variables.params, variables.statistics))
+            state = state._replace(best=Best(*best, value, when))
+        return state, {
+            "step": int(state.step),
+            "epoch": epoch,
+            "train_nats": train,
+            "validation_nats": validation,
+            "best_validation_nats": float(state.best.value),
+        }
+
+
+def train_and_evaluate(config: config_dict.ConfigDict, workdir: epath.PathLike) -> dict:
+    """Trains the config's model, goes on where an earlier run stopped, and tests the best.
+
+    Args:
+      config: see `flowzoo.training.config.default_config`.
+      workdir: folder for the config, checkpoints, metrics, pictures and `results.json`.
+
+    Returns:
+      What `results.json` holds.
+
+    Raises:
+      ValueError: if the config, the workdir or a checkpoint is not what it should be.
+      FloatingPointError: if the likelihood becomes non-finite; the last good checkpoint is kept.
+      OSError: if the workdir cannot be written.
+    """
+    workdir = epath.Path(workdir)
+    run = Run(config, load_dataset(config.dataset.name, data_dir=config.dataset.data_dir or None))
+    if devices.is_main_process():
+        workdirs.claim(workdir, config)
+    checkpoints = Checkpoints(workdir)
+    try:
+        if checkpoints.latest_step() is None:
+            state = run.start()
+        else:
+            state = checkpoints.restore(run.place(run.flow))
+        state, seconds = _train(run, state, checkpoints, workdir)
+    finally:
+        checkpoints.close()
+    best = run.variables._replace(
+        params=state.best.params,
+        statistics=state.best.statistics,
+        constants=state.variables.constants,
+    )
+    return finish(
+        merge(run.graph, jax.device_get(best)),
+        run.dataset,
+        config,
+        workdir,
+        epochs=int(state.step) // run.steps_per_epoch,
+        best_epoch=int(state.best.epoch),
+        wall_seconds=seconds,
+    )
+
+
+def _train(
+    run: Run, state: TrainState, checkpoints: Checkpoints, workdir: epath.Path
+) -> tuple[TrainState, float]:
+    config, first_step = run.config, int(state.step)
+    main = devices.is_main_process()
+    writer = MetricsWriter(workdir, first_step) if main else None
+    progress = Progress(run.num_steps, config.num_epochs, first_step, main)
+    clock = _Clock(writer.seconds if main else 0.0)
+    order, order_epoch = None, -1
+    step, steps_per_second, last_save = first_step, 0.0, time.monotonic()
+    try:
+        while step < run.num_steps and not _out_of_patience(run, state):
+            epoch = step // run.steps_per_epoch
+            if epoch != order_epoch:
+                order, order_epoch = run.shuffle(state.key, epoch), epoch
+            end = (epoch + 1) * run.steps_per_epoch
+            count = max(1, int(devices.agree(steps_per_second * SECONDS_PER_DISPATCH)))
+            stop = min(end, step + count)
+
+            began = time.monotonic()
+            state, report = run.run_steps(state, run.x, run.labels, order, np.int32(stop))
+            if (failed := int(report.failed_step)) >= 0:
+                raise _diverged(run, failed, "the likelihood")
+            # The first dispatch compiles, so it says nothing about the speed of the next ones.
+            if step > first_step or stop - step > 1:
+                steps_per_second = (stop - step) / (time.monotonic() - began)
+            else:
+                steps_per_second = 10.0
+            step = stop
+            if not bool(report.finite):
+                raise _diverged(run, step - 1, "a parameter")
+            progress.advance(step, epoch)
+
+            if step == end and ((epoch + 1) % config.eval_every_epochs == 0 or end == run.num_steps):
+                try:
+                    state, record = run.evaluate(state)
+                except NonFinite as error:
+                    raise _diverged(run, step - 1, str(error)) from None
+                norms = {
+                    name: float(getattr(report, name))
+                    for name in ("gradient_norm", "parameter_norm", "update_norm")
+                }
+                if main:
+                    writer.write(record | norms | {"seconds": clock.seconds()})
+                    progress.report(record)
+            due = time.monotonic() - last_save >= config.checkpoint_seconds
+            if devices.agree(due):
+                checkpoints.save(state)
+                last_save = time.monotonic()
+        checkpoints.save(state)
+    finally:
+        progress.close()
+        if main:
+            writer.close()
+    return state, clock.seconds()
+
+
+class _Clock:
+    """Seconds that the run has taken, those before an interruption included."""
+
+    def __init__(self, before: float):
+        self.began = time.monotonic() - before
+
+    def seconds(self) -> float:
+        return time.monotonic() - self.began
+
+
+def _out_of_patience(run: Run, state: TrainState) -> bool:
+    epoch = int(state.step) // run.steps_per_epoch
+    return epoch - int(state.best.epoch) >= run.config.patience
+
+
+def _diverged(run: Run, step: int, what: str) -> FloatingPointError:
+    return FloatingPointError(
+        f"Training stopped: {what} became non-finite at step {step} "
+        f"(epoch {step // run.steps_per_epoch + 1}). The last good checkpoint is kept. A lower "
+        "config.optimizer.learning_rate or a config.optimizer.clip_norm usually helps."
+    )

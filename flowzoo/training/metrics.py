@@ -1,0 +1,108 @@
+"""What a run writes while it goes: `metrics.jsonl`, TensorBoard events, a progress bar."""
+
+import json
+import sys
+import time
+
+from etils import epath
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+from flowzoo.training.workdir import METRICS
+
+Record = dict[str, float]
+
+
+class MetricsWriter:
+    """Appends records to `metrics.jsonl` and to TensorBoard events.
+
+    Args:
+      workdir: the run's folder.
+      step: where the run goes on; records of later steps, which a killed run may have left, are
+        dropped.
+
+    Attributes:
+      seconds: how long the run had taken at the last record kept.
+    """
+
+    def __init__(self, workdir: epath.Path, step: int):
+        self.path = workdir / METRICS
+        kept = [record for record in read_metrics(workdir) if record["step"] <= step]
+        self.seconds = kept[-1]["seconds"] if kept else 0.0
+        self.path.write_text("".join(json.dumps(record) + "\n" for record in kept))
+        self.events = SummaryWriter(str(workdir), purge_step=step + 1)
+
+    def write(self, record: Record) -> None:
+        """Adds the record of one evaluation; its `step` is the x axis of every curve."""
+        with self.path.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+        for name, value in record.items():
+            if name != "step":
+                self.events.add_scalar(name, value, record["step"])
+        self.events.flush()
+
+    def close(self) -> None:
+        """Finishes the event file."""
+        self.events.close()
+
+
+def read_metrics(workdir: epath.Path) -> list[Record]:
+    """The records of a run so far; a last line that was cut off is left out."""
+    path = workdir / METRICS
+    records = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return records
+
+
+class Progress:
+    """A progress bar on a terminal; elsewhere a line now and then.
+
+    Args:
+      num_steps, num_epochs: of the whole run.
+      step: where it starts.
+      visible: whether this process shows anything.
+    """
+
+    SECONDS_BETWEEN_LINES = 5.0
+
+    def __init__(self, num_steps: int, num_epochs: int, step: int, visible: bool):
+        self.num_epochs = num_epochs
+        self.visible = visible
+        self.start = self.last_line = time.monotonic()
+        self.first_step, self.num_steps = step, num_steps
+        self.bar = None
+        if visible and sys.stderr.isatty():
+            self.bar = tqdm(total=num_steps, initial=step, unit="step", dynamic_ncols=True)
+
+    def advance(self, step: int, epoch: int) -> None:
+        """Moves on to `step`, in the 0-based `epoch`."""
+        if self.bar is not None:
+            self.bar.set_description(f"epoch {epoch + 1}/{self.num_epochs}")
+            self.bar.update(step - self.bar.n)
+
+    def report(self, record: Record) -> None:
+        """Shows the record of an evaluation."""
+        train, validation = record["train_nats"], record["validation_nats"]
+        if self.bar is not None:
+            self.bar.set_postfix_str(f"train {train:.2f} validation {validation:.2f} nats")
+        elif self.visible:
+            now = time.monotonic()
+            if now - self.last_line >= self.SECONDS_BETWEEN_LINES or record["epoch"] == 1:
+                self.last_line = now
+                rate = (record["step"] - self.first_step) / max(now - self.start, 1e-9)
+                left = (self.num_steps - record["step"]) / max(rate, 1e-9)
+                print(
+                    f"epoch {record['epoch']:.0f}/{self.num_epochs}  train {train:.3f}  "
+                    f"validation {validation:.3f} nats  at most {left:.0f} s left",
+                    file=sys.stderr,
+                    flush=True,
+                )
+
+    def close(self) -> None:
+        """Ends the bar."""
+        if self.bar is not None:
+            self.bar.close()

@@ -1,0 +1,79 @@
+"""From `config.optimizer` to an optax transformation."""
+
+import re
+
+import jax
+import optax
+
+from flowzoo.relative_gradient import scale_by_relative_gradient
+
+
+def make_schedule(config, num_steps: int) -> optax.Schedule:
+    """The learning rate as a function of the step.
+
+    Args:
+      config: `config.optimizer`.
+      num_steps: steps of the whole run, over which a cosine goes to zero.
+
+    Raises:
+      ValueError: if the schedule is unknown.
+    """
+    rate, warmup = config.learning_rate, config.warmup_steps
+    if config.schedule == "constant":
+        schedule = optax.constant_schedule(rate)
+    elif config.schedule == "cosine":
+        schedule = optax.cosine_decay_schedule(rate, max(1, num_steps - warmup))
+    else:
+        raise ValueError(
+            f"config.optimizer.schedule is {config.schedule!r}, expected constant or cosine."
+        )
+    if warmup == 0:
+        return schedule
+    return optax.join_schedules([optax.linear_schedule(0.0, rate, warmup), schedule], [warmup])
+
+
+def make_optimizer(
+    config, num_steps: int, data_term_weights: dict[str, float] | None = None
+) -> optax.GradientTransformation:
+    """Builds the optimizer: [relative →] clip → L2 → Adam or momentum → weight decay → −rate.
+
+    Args:
+      config: `config.optimizer`.
+      num_steps: steps of the whole run.
+      data_term_weights: for `config.gradient = "relative_optax"`, how often the log-determinant of
+        each dense layer counts, by path: their gradients hold data terms only and are made relative
+        here.
+
+    Raises:
+      ValueError: if the optimizer or the schedule is unknown.
+    """
+    steps = [
+        scale_by_relative_gradient(path, layout="out_in", add_log_det=count)
+        for path, count in (data_term_weights or {}).items()
+    ]
+    if config.clip_norm is not None:
+        steps.append(optax.clip_by_global_norm(config.clip_norm))
+    decayed = _decayed(config.decay_pattern)
+    if config.l2:
+        steps.append(optax.add_decayed_weights(config.l2, decayed))
+    if config.name == "adam":
+        steps.append(optax.scale_by_adam())
+    elif config.name == "sgd":
+        steps.append(optax.trace(config.momentum))
+    else:
+        raise ValueError(f"config.optimizer.name is {config.name!r}, expected adam or sgd.")
+    if config.weight_decay:
+        steps.append(optax.add_decayed_weights(config.weight_decay, decayed))
+    steps.append(optax.scale_by_learning_rate(make_schedule(config, num_steps)))
+    return optax.chain(*steps)
+
+
+def _decayed(pattern: str):
+    def mask(params):
+        def matches(path, _):
+            keys = path[:-1] if str(path[-1]) == ".value" else path
+            return bool(re.search(pattern, jax.tree_util.keystr(keys, simple=True, separator="/")))
+
+        return jax.tree_util.tree_map_with_path(matches, params)
+
+    return mask

@@ -1,0 +1,133 @@
+"""The end of a run: test likelihood, `results.json` and pictures."""
+
+import os
+import platform
+from typing import Any
+
+from etils import epath
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from flowzoo import bases, plots
+from flowzoo.data.dataset import Dataset, bits_per_dim
+from flowzoo.flow import Flow
+from flowzoo.published import published, published_model
+from flowzoo.training.devices import is_main_process, make_mesh, replicate
+from flowzoo.training.evaluation import make_log_probs, summarize
+from flowzoo.training.metrics import read_metrics
+from flowzoo.training.workdir import RESULTS, write_json
+from flowzoo.transforms.dense import Dense
+
+# Validation and test noise: the same whatever the run's seed, so that results compare.
+EVALUATION_SEED = 0
+SPLITS = ("train", "validation", "test")
+
+
+def evaluation_key(split: str) -> jax.Array:
+    """The key of a split's dequantization noise."""
+    return jax.random.fold_in(jax.random.key(EVALUATION_SEED), SPLITS.index(split))
+
+
+def test_results(flow: Flow, dataset: Dataset) -> dict[str, Any]:
+    """The test log-likelihood of a flow, and what is known to compare it with.
+
+    A class-conditional flow is scored by `log (1/K) Σ_y p(x | y)`, its labels summed out.
+
+    Returns:
+      `log_likelihood_nats`, `two_standard_errors`, `bits_per_dim` (images only) and
+      `num_parameters`.
+    """
+    mesh = make_mesh()
+    over_labels = None if flow.context is None else dataset.num_classes
+    x = dataset.model_space("test", evaluation_key("test"))
+    log_probs = make_log_probs(mesh, over_labels=over_labels)
+    values = np.asarray(log_probs(replicate(flow, mesh), replicate(x, mesh), None))
+    mean, two_standard_errors = summarize(values)
+    results = {
+        "log_likelihood_nats": mean,
+        "two_standard_errors": two_standard_errors,
+        "num_parameters": sum(a.size for a in jax.tree.leaves(nnx.state(flow, nnx.Param))),
+    }
+    if dataset.bits_per_dim:
+        log_det = -jax.jit(dataset.preprocessing.inverse_and_log_det)(x)[1]
+        results["bits_per_dim"] = float(bits_per_dim(values, log_det, x[0].size).mean())
+    return results
+
+
+def gaussian_reference(dataset: Dataset) -> float:
+    """Test log-likelihood in nats of the full-covariance Gaussian fitted to the training split."""
+    x = dataset.model_space("train", evaluation_key("train"))
+    gaussian = Dense(x.shape[-1], init="whiten", rngs=nnx.Rngs(0))
+    gaussian.initialize(x)
+    flow = Flow(bases.StandardNormal(dataset.event_shape), gaussian)
+    return float(flow.log_prob(dataset.model_space("test", evaluation_key("test"))).mean())
+
+
+def device_name() -> str:
+    """The hardware, in words."""
+    kind, count = jax.devices()[0].device_kind, jax.device_count()
+    if jax.default_backend() == "cpu":
+        return f"CPU ({platform.machine()}, {os.cpu_count()} cores)"
+    return f"{count} × {kind}"
+
+
+def describe(results: dict[str, Any]) -> str:
+    """The results in a few lines, the published ones beside them and labelled as such."""
+    lines = [
+        f"{results['dataset']}, {results['model']}: test log-likelihood "
+        f"{results['log_likelihood_nats']:.3f} ± {results['two_standard_errors']:.3f} nats (2 s.e.)"
+    ]
+    if "bits_per_dim" in results:
+        lines[0] += f", {results['bits_per_dim']:.3f} bits/dim"
+    if "gaussian_nats" in results:
+        lines.append(f"  Gaussian fitted to the same split: {results['gaussian_nats']:.3f} nats")
+    for row in results.get("published", []):
+        lines.append(
+            f"  published, {row['model']}: {row['nats']} ± {row['two_standard_errors']} nats "
+            f"({row['source']})"
+        )
+    return "\n".join(lines)
+
+
+def comparison(dataset: Dataset, model_config, conditional: bool) -> list[dict[str, Any]]:
+    """The published rows to print: this model's own, and the best of the table."""
+    rows = published(dataset.name, conditional)
+    name = published_model(model_config)
+    own = [row for row in rows if row.model == name]
+    best = max(rows, key=lambda row: row.nats, default=None)
+    return [row._asdict() for row in own + [best] * (best is not None and best not in own)]
+
+
+def finish(
+    flow: Flow,
+    dataset: Dataset,
+    config,
+    workdir: epath.Path,
+    *,
+    epochs: int,
+    best_epoch: int,
+    wall_seconds: float,
+) -> dict[str, Any]:
+    """Tests the flow, writes `results.json`, `samples.png` and `curve.png`, and returns the results.
+
+    Every process takes part in the test; the first one writes.
+    """
+    results = {
+        "dataset": dataset.name,
+        "model": config.model.name,
+        "conditional": config.conditional,
+        **test_results(flow, dataset),
+        "epochs": epochs,
+        "best_epoch": best_epoch,
+        "wall_seconds": round(wall_seconds, 1),
+        "device": device_name(),
+        "gaussian_nats": gaussian_reference(dataset),
+        "published": comparison(dataset, config.model, config.conditional),
+    }
+    if is_main_process():
+        plots.learning_curve(read_metrics(workdir), workdir / "curve.png")
+        plots.samples(flow, dataset, jax.random.key(config.seed), workdir / "samples.png")
+        write_json(workdir / RESULTS, results)
+    return results

@@ -1,0 +1,188 @@
+"""The training step, many of which run in one dispatch."""
+
+from collections.abc import Callable
+import functools
+from typing import NamedTuple
+
+import jax
+from jax.sharding import Mesh, PartitionSpec
+import jax.numpy as jnp
+import optax
+
+from flowzoo.data.dataset import Dataset, dequantize
+from flowzoo.flow import Flow
+from flowzoo.training.devices import AXIS
+from flowzoo.training.state import TrainState, Variables, merge, split
+from flowzoo.transforms.batch_norm import with_batch_statistics
+from flowzoo.transforms.dense import with_gradient_rule
+
+SHUFFLE, NOISE, FLIP = range(3)
+
+
+class Report(NamedTuple):
+    """What a dispatch tells the host.
+
+    Attributes:
+      failed_step: the first step whose likelihood was not finite, −1 if there was none.
+      finite: whether all parameters are finite after the last step.
+      gradient_norm, parameter_norm, update_norm: of the last step, over all parameters.
+    """
+
+    failed_step: jax.Array
+    finite: jax.Array
+    gradient_norm: jax.Array
+    parameter_norm: jax.Array
+    update_norm: jax.Array
+
+
+class Batch(NamedTuple):
+    """Events in model space `[B, *event_shape]` and their labels `[B]`, None if unconditional."""
+
+    x: jax.Array
+    labels: jax.Array | None
+
+
+def stream(key: jax.Array, purpose: int, epoch: jax.Array) -> jax.Array:
+    """The random key for one purpose in one epoch."""
+    return jax.random.fold_in(jax.random.fold_in(jax.random.wrap_key_data(key), purpose), epoch)
+
+
+def make_loss(flow: Flow, rule: str) -> Callable:
+    """Builds `loss(params, other variables, batch) -> (nats, base term)`: the mean negative
+    log-likelihood, its gradient in the dense layers following `rule`.
+
+    The second value is the mean log-density of the latents. It costs nothing and, unlike the loss,
+    can be asked for without a factorisation of any W; it is not finite if some latent is not.
+    """
+    graph, _ = split(with_batch_statistics(with_gradient_rule(flow, rule), AXIS))
+
+    def loss(params, variables: Variables, batch: Batch):
+        flow = merge(graph, variables._replace(params=params))
+        context = flow.encode_context(batch.labels)
+        z, log_det = flow.transform.forward_and_log_det(batch.x, context)
+        base = flow.base.log_prob(z, context)
+        return -(base + log_det).mean(), base.mean()
+
+    return loss
+
+
+def train_step(
+    loss: Callable,
+    optimizer: optax.GradientTransformation,
+    average_decay: float,
+    state: TrainState,
+    batch: Batch,
+) -> tuple[TrainState, jax.Array, tuple]:
+    """One step on this device's part of a batch; gradients are averaged over devices.
+
+    Returns:
+      The new state, the mean log-density of the latents, and `(gradients, updates)`.
+    """
+    params = state.variables.params
+    gradients, base = jax.grad(loss, has_aux=True)(params, state.variables, batch)
+    gradients, base = jax.lax.pmean((gradients, base), AXIS)
+    updates, opt_state = optimizer.update(gradients, state.opt_state, params)
+    params = optax.apply_updates(params, updates)
+    average = state.average
+    if average is not None:
+        # A plain average at first, so that the starting point is soon forgotten.
+        decay = jnp.minimum(average_decay, (1 + state.step) / (10 + state.step))
+        average = optax.incremental_update(params, average, 1 - decay)
+    state = state._replace(
+        step=state.step + 1,
+        variables=state.variables._replace(params=params),
+        opt_state=opt_state,
+        average=average,
+    )
+    return state, base, (gradients, updates)
+
+
+def make_batch(
+    dataset: Dataset, x: jax.Array, labels: jax.Array | None, rows: jax.Array, key, epoch
+) -> Batch:
+    """Takes rows of the training data into model space, with this epoch's noise and flips.
+
+    The random numbers of a row depend on the epoch and the row alone, hence neither on the order
+    nor on the number of devices.
+    """
+    batch = x[rows]
+    if dataset.dequantize:
+        batch = dequantize(batch, stream(key, NOISE, epoch), rows)
+    if dataset.horizontal_flip:
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(stream(key, FLIP, epoch), rows)
+        flip = jax.vmap(jax.random.bernoulli)(keys)
+        images = batch.reshape(-1, *dataset.image_shape)
+        images = jnp.where(flip[:, None, None, None], images[:, :, ::-1], images)
+        batch = images.reshape(batch.shape)
+    return Batch(dataset.preprocessing.forward(batch), None if labels is None else labels[rows])
+
+
+def make_shuffle(num_train: int, batch_size: int) -> Callable:
+    """Builds `shuffle(key, epoch) -> order: [steps per epoch, batch_size]`, rows of an epoch."""
+    steps = num_train // batch_size
+
+    @jax.jit
+    def shuffle(key: jax.Array, epoch: jax.Array) -> jax.Array:
+        order = jax.random.permutation(stream(key, SHUFFLE, epoch), num_train)
+        return order[: steps * batch_size].reshape(steps, batch_size)
+
+    return shuffle
+
+
+def make_run_steps(
+    loss: Callable,
+    optimizer: optax.GradientTransformation,
+    dataset: Dataset,
+    average_decay: float,
+    mesh: Mesh,
+) -> Callable:
+    """Builds `run_steps(state, x, labels, order, stop) -> (state, report)`.
+
+    It takes steps until the state's step is `stop`, or one fails, within one epoch whose rows are
+    `order: [steps per epoch, batch_size]`. `x` and `labels` are the whole training split. The number
+    of steps is not part of the compiled program. The state that goes in is donated.
+    """
+    step = functools.partial(train_step, loss, optimizer, average_decay)
+    num_devices = mesh.size
+
+    def run(state: TrainState, x, labels, order, stop):
+        steps_per_epoch, batch_size = order.shape
+        local = batch_size // num_devices
+
+        def unfinished(carry):
+            state, report = carry
+            return (state.step < stop) & (report.failed_step < 0)
+
+        def advance(carry):
+            state, report = carry
+            now = state.step
+            epoch, position = now // steps_per_epoch, now % steps_per_epoch
+            start = jax.lax.axis_index(AXIS) * local
+            rows = jax.lax.dynamic_slice_in_dim(order[position], start, local)
+            batch = make_batch(dataset, x, labels, rows, state.key, epoch)
+            state, base, (gradients, updates) = step(state, batch)
+
+            def norms():
+                trees = (gradients, state.variables.params, updates)
+                return tuple(optax.global_norm(tree).astype(jnp.float32) for tree in trees)
+
+            last = state.step == stop
+            zero = (jnp.float32(0),) * 3
+            report = Report(
+                jnp.where(jnp.isfinite(base), report.failed_step, now),
+                report.finite,
+                *jax.lax.cond(last, norms, lambda: zero),
+            )
+            return state, report
+
+        report = Report(jnp.int32(-1), jnp.bool_(True), *(jnp.float32(0),) * 3)
+        state, report = jax.lax.while_loop(unfinished, advance, (state, report))
+        leaves = jax.tree.leaves(state.variables.params)
+        finite = jnp.all(jnp.stack([jnp.isfinite(a).all() for a in leaves]))
+        return state, report._replace(finite=finite)
+
+    everywhere = PartitionSpec()
+    sharded = jax.shard_map(
+        run, mesh=mesh, in_specs=everywhere, out_specs=everywhere, check_vma=False
+    )
+    return jax.jit(sharded, donate_argnums=0)
