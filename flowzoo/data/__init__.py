@@ -1,0 +1,45 @@
+"""Datasets: splits in memory, and invertible preprocessing with its log-determinant."""
+
+import difflib
+import os
+
+from flowzoo.data.dataset import Dataset, Split, bits_per_dim, dequantize
+from flowzoo.data.digits import load_digits
+from flowzoo.data.images import IMAGE_SETS, load_images
+from flowzoo.data.toy import TOYS, load_toy
+
+DATASETS = (*IMAGE_SETS, "digits", *(f"toy/{toy}" for toy in TOYS))
+
+
+def load_dataset(name: str, *, data_dir: str | os.PathLike | None = None, seed: int = 0) -> Dataset:
+    """Loads a dataset into memory.
+
+    Args:
+      name: one of `DATASETS`.
+      data_dir: where image sets are looked for and prepared, before `$TFDS_DATA_DIR` and
+        `~/tensorflow_datasets`; `load_images` says how. The others need no files.
+      seed: of the drawn points (`toy/…`) and of the shuffled split (`digits`). Image sets have
+        published splits, which it does not change.
+
+    Raises:
+      ValueError: if the name is unknown, or the data are damaged or hold NaN or infinity.
+      FileNotFoundError: if an image set is neither prepared nor downloadable.
+
+    Example:
+      >>> import flowzoo
+      >>> dataset = flowzoo.load_dataset("toy/moons")
+      >>> dataset.train.x.shape
+      (5000, 2)
+    """
+    if name in IMAGE_SETS:
+        return load_images(name, data_dir=data_dir)
+    if name == "digits":
+        return load_digits(seed=seed)
+    if name in DATASETS:
+        return load_toy(name.removeprefix("toy/"), seed=seed)
+    near = difflib.get_close_matches(str(name), DATASETS)
+    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+    raise ValueError(f"Unknown dataset {name!r}.{hint} Known: {', '.join(DATASETS)}.")
+
+
+__all__ = ["DATASETS", "Dataset", "Split", "bits_per_dim", "dequantize", "load_dataset"]

@@ -1,0 +1,167 @@
+"""What a dataset is: three splits in memory, and the invertible map from raw to model space."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from flowzoo.transforms.transform import Transform
+
+# Bounds the temporaries of `model_space`; divides the image sets' sizes, so it compiles once.
+_CHUNK = 2000
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Split:
+    """One part of a dataset, in its raw space.
+
+    Attributes:
+      x: `[N, *raw_shape]`; uint8 where it holds integer levels, otherwise float32.
+      labels: `[N]` int32, or None.
+    """
+
+    x: np.ndarray
+    labels: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Dataset:
+    """Three splits and how they reach the model.
+
+    A model sees `preprocessing.forward(x)`, or `preprocessing.forward(dequantize(x, key, indices))`
+    where `dequantize` is set. Training draws that noise afresh for every batch; validation and test
+    data are passed through `model_space` once, with a fixed key.
+
+    Attributes:
+      name: the name that `load_dataset` takes.
+      train, validation, test: the splits, each `x: [N, *raw_shape]`.
+      preprocessing: raw space (after dequantization) → model space.
+      dequantize: whether `x` holds integer levels, one unit apart, to which `u ~ U[0, 1)` is added.
+      num_classes: number of labels, None without labels.
+      image_shape: `(H, W, C)` that a raw row is reshaped to for plotting, None if not an image.
+      bits_per_dim: whether results are reported in bits per dimension of the raw space too.
+      horizontal_flip: whether training mirrors each image left to right with probability 1/2.
+
+    Raises:
+      ValueError: if a split is empty, has another shape than the preprocessing takes, has not one
+        label per row, or holds a number that is not finite.
+    """
+
+    name: str
+    train: Split
+    validation: Split
+    test: Split
+    preprocessing: Transform
+    dequantize: bool = False
+    num_classes: int | None = None
+    image_shape: tuple[int, int, int] | None = None
+    bits_per_dim: bool = False
+    horizontal_flip: bool = False
+
+    def __post_init__(self):
+        for split_name in ("train", "validation", "test"):
+            split = self.split(split_name)
+            where = f"The {split_name} split of {self.name}"
+            if len(split) == 0 or split.x.shape[1:] != self.raw_shape:
+                raise ValueError(
+                    f"{where} has shape {split.x.shape}, expected [N, *{self.raw_shape}] with "
+                    "N at least 1."
+                )
+            if split.labels is not None and split.labels.shape != (len(split),):
+                raise ValueError(
+                    f"{where} has {len(split)} rows and labels of shape {split.labels.shape}, "
+                    "expected one label per row."
+                )
+            check_finite(split.x, where)
+
+    @property
+    def raw_shape(self) -> tuple[int, ...]:
+        """Shape of one row of `x`."""
+        return self.preprocessing.event_shape
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Shape of one event in model space."""
+        return self.preprocessing.latent_shape
+
+    def split(self, name: str) -> Split:
+        """Returns the split called `train`, `validation` or `test`."""
+        if name not in ("train", "validation", "test"):
+            raise ValueError(f"Got split {name!r}, expected 'train', 'validation' or 'test'.")
+        return getattr(self, name)
+
+    def model_space(self, split_name: str, key: jax.Array) -> jax.Array:
+        """Returns a whole split as the model sees it, float32 `[N, *event_shape]`.
+
+        Args:
+          split_name: `train`, `validation` or `test`.
+          key: of the dequantization noise; unused where `dequantize` is off. Rows of equal index
+            get equal noise under equal keys, so give every split its own.
+        """
+        x = self.split(split_name).x
+        indices = np.arange(len(x))
+        key = key if self.dequantize else None
+        chunks = [
+            _to_model_space(self.preprocessing, x[i : i + _CHUNK], key, indices[i : i + _CHUNK])
+            for i in range(0, len(x), _CHUNK)
+        ]
+        return jnp.concatenate(chunks)
+
+
+@jax.jit
+def _to_model_space(
+    preprocessing: Transform, x: jax.Array, key: jax.Array | None, indices: jax.Array
+) -> jax.Array:
+    x = x.astype(jnp.float32) if key is None else dequantize(x, key, indices)
+    return preprocessing.forward(x)
+
+
+def dequantize(x: jax.Array, key: jax.Array, indices: jax.Array) -> jax.Array:
+    """Adds uniform noise to integer levels: `x + u`, `u ~ U[0, 1)`, in float32.
+
+    A density on `x + u` bounds the probability of the levels from below, which makes the two
+    comparable. The noise of a row depends on `key` and its index alone: not on how rows are
+    batched, nor on the number of devices.
+
+    Args:
+      x: `[B, *raw_shape]`, integer levels of any dtype.
+      key: one key for the whole data set.
+      indices: `[B]`, which row of the data set each row of `x` is.
+
+    Source: Theis, van den Oord, Bethge, "A note on the evaluation of generative models",
+    arXiv 1511.01844.
+    """
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, indices)
+    u = jax.vmap(lambda k: jax.random.uniform(k, x.shape[1:], jnp.float32))(keys)
+    return x.astype(jnp.float32) + u
+
+
+def bits_per_dim(log_prob: jax.Array, log_det: jax.Array, dim: int) -> jax.Array:
+    """`−(log p(z) + log|det ∂z/∂x|) / (D ln 2)`: the bits that one dimension of `x` costs.
+
+    Args:
+      log_prob: `[...]`, log-density of `z` in model space, in nats.
+      log_det: `[...]`, log-determinant of the preprocessing `x → z`, in nats, for raw `x` with
+        levels one unit apart.
+      dim: D, number of dimensions of `x`.
+    """
+    return -(log_prob + log_det) / (dim * math.log(2))
+
+
+def check_finite(x: np.ndarray, where: str) -> None:
+    """Raises ValueError naming the first row of `x: [N, ...]` that holds NaN or infinity."""
+    if np.issubdtype(x.dtype, np.integer):
+        return
+    finite = np.isfinite(x).reshape(len(x), -1)
+    if not finite.all():
+        row = int(np.argmin(finite.all(axis=1)))
+        value = x[row].reshape(-1)[np.argmin(finite[row])]
+        raise ValueError(
+            f"{where} holds {value} in row {row} (counting from 0), expected finite numbers: "
+            "repair or remove that row."
+        )

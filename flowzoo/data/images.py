@@ -1,0 +1,227 @@
+"""MNIST, Fashion-MNIST and CIFAR-10 through TFDS, with the published splits and preprocessing."""
+
+from collections.abc import Sequence
+import dataclasses
+import hashlib
+import math
+import os
+import pathlib
+import sys
+
+import numpy as np
+
+from flowzoo.data.dataset import Dataset, Split
+from flowzoo.data.png import decode_pngs
+from flowzoo.transforms.affine import Affine, Logit
+from flowzoo.transforms.transform import Chain
+
+
+@dataclasses.dataclass(frozen=True)
+class _ImageSet:
+    """What the literature fixes about an image set.
+
+    Attributes:
+      image_shape: `(H, W, C)`.
+      num_train: training images as published, the validation part included.
+      num_validation: how many of them, the last ones in original order, validate.
+      alpha: of the logit.
+      horizontal_flip: whether training mirrors images at random.
+      prepared: folder that flowzoo's own builder writes, below a TFDS data folder.
+      standard: folder that TFDS's builder writes.
+    """
+
+    image_shape: tuple[int, int, int]
+    num_train: int
+    num_validation: int
+    alpha: float
+    horizontal_flip: bool
+    prepared: str
+    standard: str
+
+
+_MNIST = _ImageSet(
+    image_shape=(28, 28, 1),
+    num_train=60_000,
+    num_validation=10_000,
+    alpha=1e-6,
+    horizontal_flip=False,
+    prepared="flowzoo_mnist/1.0.0",
+    standard="mnist/3.0.1",
+)
+IMAGE_SETS = {
+    "mnist": _MNIST,
+    "fashion_mnist": dataclasses.replace(
+        _MNIST, prepared="flowzoo_fashion_mnist/1.0.0", standard="fashion_mnist/3.0.1"
+    ),
+    "cifar10": _ImageSet(
+        image_shape=(32, 32, 3),
+        num_train=50_000,
+        num_validation=5_000,
+        alpha=0.05,
+        horizontal_flip=True,
+        prepared="flowzoo_cifar10/1.0.0",
+        standard="cifar10/3.0.2",
+    ),
+}
+
+
+def load_images(name: str, *, data_dir: str | os.PathLike | None) -> Dataset:
+    """Loads an image set: `z = logit(α + (1 − 2α)(x + u)/256)`, `x: [N, H·W·C]` uint8.
+
+    Splits follow Papamakarios et al.: the last 10,000 (CIFAR-10: 5,000) training images, in the
+    order of the original files, validate. Folders are looked through in this order: `data_dir`,
+    `$TFDS_DATA_DIR`, `~/tensorflow_datasets`. In them is searched for
+
+    1. what flowzoo's own builder has prepared (`flowzoo_mnist/1.0.0`),
+    2. what TFDS's builder has prepared as array_record (`mnist/3.0.1`). TFDS shuffles by the md5
+       of split name and index, which is undone here, so that the splits are the same as in 1,
+    3. the original files, in the folder itself, in its subfolder `mnist`, or in TFDS's
+       `downloads/manual`. They are prepared as in 1, once, into the first of the folders that can
+       be written to.
+
+    Otherwise the original files are downloaded and prepared. TensorFlow is never needed.
+
+    Raises:
+      FileNotFoundError: if the images are nowhere found and cannot be downloaded.
+      ValueError: if a file has not the published checksum, or a folder holds another number of
+        images than published.
+
+    Source: Papamakarios, Pavlakou, Murray, "Masked autoregressive flow for density estimation",
+    arXiv 1705.07057.
+    """
+    spec = IMAGE_SETS[name]
+    folders = _folders(data_dir)
+    if folder := _find(folders, spec.prepared):
+        arrays = _read(folder, spec, shuffled=False)
+    elif folder := _find(folders, spec.standard):
+        arrays = _read(folder, spec, shuffled=True)
+    else:
+        arrays = _read(_prepare(name, folders), spec, shuffled=False)
+    (x, labels), test = arrays["train"], arrays["test"]
+    if len(x) != spec.num_train:
+        raise ValueError(
+            f"The training images of {name} in {folder} number {len(x)}, expected "
+            f"{spec.num_train}: delete that folder and prepare it again."
+        )
+    cut = spec.num_train - spec.num_validation
+    shape = (math.prod(spec.image_shape),)
+    return Dataset(
+        name=name,
+        train=Split(x[:cut], labels[:cut]),
+        validation=Split(x[cut:], labels[cut:]),
+        test=Split(*test),
+        preprocessing=Chain([Affine(shape, scale=256.0), Logit(shape, alpha=spec.alpha)]),
+        dequantize=True,
+        num_classes=10,
+        image_shape=spec.image_shape,
+        bits_per_dim=True,
+        horizontal_flip=spec.horizontal_flip,
+    )
+
+
+def _folders(data_dir: str | os.PathLike | None) -> list[pathlib.Path]:
+    """Returns where to look and, in the same order, where to write."""
+    given = (data_dir, os.environ.get("TFDS_DATA_DIR"), "~/tensorflow_datasets")
+    return list(dict.fromkeys(pathlib.Path(d).expanduser() for d in given if d))
+
+
+def _find(folders: Sequence[pathlib.Path], relative: str) -> pathlib.Path | None:
+    """Returns the first `folder/relative` that is prepared and holds array_record files."""
+    for folder in folders:
+        path = folder / relative
+        if (path / "dataset_info.json").exists() and any(path.glob("*array_record*")):
+            return path
+    return None
+
+
+def _read(
+    folder: pathlib.Path, spec: _ImageSet, *, shuffled: bool
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Returns `{split: (x [N, H·W·C] uint8, labels [N] int32)}` in the original order.
+
+    TFDS would decode record by record in ten seconds; here only the parsing of the protocol
+    buffers is per record.
+    """
+    import tensorflow_datasets as tfds
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    builder = tfds.builder_from_directory(folder)
+    arrays = {}
+    for split in ("train", "test"):
+        source = builder.as_data_source(
+            split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
+        )
+        images, labels = [], []
+        for record in source.__getitems__(range(len(source))):
+            feature = tf_example_pb2.Example.FromString(record).features.feature
+            images.append(feature["image"].bytes_list.value[0])
+            labels.append(feature["label"].int64_list.value[0])
+        n, labels = len(images), np.array(labels, np.int32)
+        if shuffled:
+            position = np.argsort(_tfds_order(split, n))
+            x = decode_pngs(images, spec.image_shape).reshape(n, -1)[position]
+            labels = labels[position]
+        else:
+            x = np.frombuffer(b"".join(images), np.uint8).reshape(n, -1)
+        arrays[split] = (x, labels)
+    return arrays
+
+
+def _tfds_order(split: str, n: int) -> np.ndarray:
+    """Returns `[n]`: the original index of each record in the order that TFDS shuffles into."""
+    hashes = [hashlib.md5(f"{split}{i}".encode()).digest() for i in range(n)]
+    return np.array(sorted(range(n), key=hashes.__getitem__))
+
+
+def _prepare(name: str, folders: Sequence[pathlib.Path]) -> pathlib.Path:
+    """Prepares an image set from its original files, downloaded if need be; returns the folder."""
+    import requests
+    import tensorflow_datasets as tfds
+    from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
+
+    from flowzoo.data.builders import BUILDERS
+
+    builder_class = BUILDERS[name]
+    candidates = [f / sub for f in folders for sub in ("", name, "downloads/manual")]
+    manual_dir = next(
+        (c for c in candidates if all((c / file).exists() for file in builder_class.FILES)), None
+    )
+    target = next((f for f in folders if _writable(f)), folders[0])
+    builder = builder_class(data_dir=target)
+    if not sys.stderr.isatty():
+        tfds.disable_progress_bar()
+    try:
+        downloads = target / "downloads" / builder.name
+        if manual_dir is None and len(list(downloads.glob("*.INFO"))) < len(builder.FILES):
+            # TFDS would knock at an unreachable host for minutes before it gives up.
+            requests.head(builder.URL, timeout=10)
+        builder.download_and_prepare(
+            file_format="array_record",
+            download_config=tfds.download.DownloadConfig(
+                manual_dir=manual_dir, try_download_gcs=False, force_checksums_validation=True
+            ),
+        )
+    except (requests.RequestException, tfds.download.DownloadError) as error:
+        raise FileNotFoundError(
+            f"{name} is neither prepared in {', '.join(map(str, folders))} nor downloadable "
+            f"({type(error).__name__}): either put {', '.join(builder.FILES)} from {builder.URL} "
+            "into a folder and give that folder as data_dir, or point data_dir or TFDS_DATA_DIR "
+            f"at a TFDS folder that holds {IMAGE_SETS[name].standard} as array_record."
+        ) from error
+    except NonMatchingChecksumError as error:
+        raise ValueError(
+            f"A file of {name} has not the published checksum, delete or replace it: {error}"
+        ) from error
+    except OSError:
+        # Another process may have prepared the same folder meanwhile; then ours is not needed.
+        if not (builder.data_path / "dataset_info.json").exists():
+            raise
+    return pathlib.Path(builder.data_path)
+
+
+def _writable(folder: pathlib.Path) -> bool:
+    """Whether `folder` can be written to, or made."""
+    while not folder.exists():
+        folder = folder.parent
+    # The mode bits too: they do not stop root, but a folder marked read-only is meant to stay so.
+    return os.access(folder, os.W_OK) and bool(folder.stat().st_mode & 0o222)

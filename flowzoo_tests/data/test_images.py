@@ -1,0 +1,100 @@
+import gzip
+import io
+import tarfile
+
+import numpy as np
+import pytest
+
+from flowzoo.data import load_dataset
+from flowzoo.data.images import _writable
+
+SPLITS = ("train", "validation", "test")
+
+
+def read_idx(path, header):
+    return np.frombuffer(gzip.open(path).read(), np.uint8, offset=header)
+
+
+def test_prepared_mnist_is_the_four_files_in_their_order(data_root, prepared):
+    _, dataset = prepared
+    files = data_root / "mnist"
+    train = read_idx(files / "train-images-idx3-ubyte.gz", 16).reshape(60_000, 784)
+    train_labels = read_idx(files / "train-labels-idx1-ubyte.gz", 8)
+    np.testing.assert_array_equal(dataset.train.x, train[:50_000])
+    np.testing.assert_array_equal(dataset.train.labels, train_labels[:50_000])
+    np.testing.assert_array_equal(dataset.validation.x, train[50_000:])
+    np.testing.assert_array_equal(dataset.validation.labels, train_labels[50_000:])
+    test = read_idx(files / "t10k-images-idx3-ubyte.gz", 16).reshape(10_000, 784)
+    np.testing.assert_array_equal(dataset.test.x, test)
+    np.testing.assert_array_equal(
+        dataset.test.labels, read_idx(files / "t10k-labels-idx1-ubyte.gz", 8)
+    )
+    assert dataset.train.x.dtype == np.uint8
+    assert dataset.event_shape == (784,)
+    assert dataset.dequantize and dataset.bits_per_dim and not dataset.horizontal_flip
+
+
+def test_prepared_folder_is_read_without_the_files(prepared, offline, tmp_path):
+    root, dataset = prepared
+    (tmp_path / "flowzoo_mnist").symlink_to(root / "flowzoo_mnist")
+    again = load_dataset("mnist", data_dir=tmp_path)
+    for split in SPLITS:
+        np.testing.assert_array_equal(again.split(split).x, dataset.split(split).x)
+        np.testing.assert_array_equal(again.split(split).labels, dataset.split(split).labels)
+
+
+def test_folder_of_tfds_gives_the_same_splits(data_root, prepared, offline):
+    _, dataset = prepared
+    other = load_dataset("mnist", data_dir=data_root / "tensorflow_datasets")
+    for split in SPLITS:
+        np.testing.assert_array_equal(other.split(split).x, dataset.split(split).x)
+        np.testing.assert_array_equal(other.split(split).labels, dataset.split(split).labels)
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "cifar10"])
+def test_missing_images_name_both_ways_out(name, offline, tmp_path):
+    with pytest.raises(FileNotFoundError, match="either put .* from http.* or point data_dir") as e:
+        load_dataset(name, data_dir=tmp_path)
+    assert str(tmp_path) in str(e.value) and "\n" not in str(e.value)
+
+
+def test_damaged_file_is_refused(data_root, offline, tmp_path):
+    for file in (data_root / "mnist").glob("*.gz"):
+        (tmp_path / file.name).symlink_to(file)
+    labels = tmp_path / "t10k-labels-idx1-ubyte.gz"
+    content = labels.read_bytes()
+    labels.unlink()
+    labels.write_bytes(content[:-1])
+    with pytest.raises(ValueError, match="t10k-labels-idx1-ubyte.gz.*checksum"):
+        load_dataset("mnist", data_dir=tmp_path)
+    assert not (tmp_path / "flowzoo_mnist" / "1.0.0").exists()
+
+
+def test_read_only_folder_is_not_written_to(tmp_path):
+    folder = tmp_path / "files"
+    folder.mkdir(mode=0o555)
+    assert not _writable(folder) and not _writable(folder / "below")
+    assert _writable(tmp_path / "not" / "there" / "yet")
+
+
+def test_cifar10_files(tmp_path):
+    from flowzoo.data.builders import FlowzooCifar10
+
+    rng = np.random.default_rng(0)
+    names = [f"data_batch_{i}.bin" for i in range(1, 6)] + ["test_batch.bin"]
+    images = rng.integers(256, size=(6, 2, 32, 32, 3), dtype=np.uint8)
+    labels = rng.integers(10, size=(6, 2), dtype=np.uint8)
+    path = tmp_path / "cifar.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        # Not in the order in which they are to be read.
+        for i in (5, 3, 1, 0, 2, 4):
+            planes = images[i].transpose(0, 3, 1, 2).reshape(2, -1)
+            content = np.concatenate([labels[i][:, None], planes], axis=1).tobytes()
+            member = tarfile.TarInfo(f"cifar-10-batches-bin/{names[i]}")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    splits = FlowzooCifar10.read({"cifar-10-binary.tar.gz": path})
+    np.testing.assert_array_equal(splits["train"][0], images[:5].reshape(10, 32, 32, 3))
+    np.testing.assert_array_equal(splits["train"][1], labels[:5].ravel())
+    np.testing.assert_array_equal(splits["test"][0], images[5])
+    np.testing.assert_array_equal(splits["test"][1], labels[5])
