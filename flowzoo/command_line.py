@@ -3,7 +3,7 @@
 from collections.abc import Callable
 import sys
 
-from absl import app, flags
+from absl import app, flags, logging
 
 _TRACEBACK = flags.DEFINE_bool("traceback", False, "Show the Python traceback of an error.")
 
@@ -17,6 +17,8 @@ def run(main: Callable[[list[str]], None]) -> None:
     def guarded(argv: list[str]) -> None:
         if len(argv) > 1:
             fail(f"Unexpected argument {argv[1]!r}; every option is written --name=value.")
+        # Orbax reports every file it writes.
+        logging.set_verbosity(logging.WARNING)
         try:
             main(argv)
         except SENTENCES as error:

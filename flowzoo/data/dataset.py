@@ -95,6 +95,14 @@ class Dataset:
             raise ValueError(f"Got split {name!r}, expected 'train', 'validation' or 'test'.")
         return getattr(self, name)
 
+    def first(self, rows: int) -> "Dataset":
+        """The same dataset cut to the first `rows` rows of each split."""
+        cut = {}
+        for name in ("train", "validation", "test"):
+            x, labels = self.split(name).x, self.split(name).labels
+            cut[name] = Split(x[:rows], None if labels is None else labels[:rows])
+        return dataclasses.replace(self, **cut)
+
     def model_space(self, split_name: str, key: jax.Array) -> jax.Array:
         """Returns a whole split as the model sees it, float32 `[N, *event_shape]`.
 

@@ -1,6 +1,7 @@
 """The training configuration: every key that a run knows, with its default."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
+from typing import Any
 
 from ml_collections import config_dict
 
@@ -20,6 +21,8 @@ def default_config() -> config_dict.ConfigDict:
             name="",
             # Where prepared data lie; empty: $TFDS_DATA_DIR, then ~/tensorflow_datasets.
             data_dir="",
+            # Use only this many rows of each split, 0: all of them.
+            limit=0,
         ),
         # `name`, a recipe of `flowzoo.zoo`, and its options.
         model=dict(name=""),
@@ -49,23 +52,23 @@ def default_config() -> config_dict.ConfigDict:
     )
 
 
-def parse_argument(argument: str | None, models: Iterable[str]) -> tuple[str, set[str]]:
-    """Splits a config's argument `model,flag,…` into the model's name and the flags.
+def choose(
+    argument: str | None, models: Mapping[str, Mapping[str, Any]], **common: Any
+) -> config_dict.ConfigDict:
+    """Makes the config that `--config=file.py:argument` asks for.
 
     Args:
-      argument: what follows the colon of `--config=file.py:argument`; None or empty: the defaults.
-      models: the names known, the default first.
-
-    Returns:
-      The model and the set of flags among `conditional` and `smoke`.
+      argument: `model,flag,…` in any order; None or empty: the first model, no flags. The flags are
+        `conditional` (on the labels) and `smoke` (the same run cut down to seconds).
+      models: for each name the keys in which it differs from the default; the default model first.
+      **common: keys in which all of them differ.
 
     Raises:
       ValueError: if a word is neither a model nor a flag, or two models are named.
     """
-    models = list(models)
     words = [word for word in (argument or "").split(",") if word]
     flags = {word for word in words if word in ("conditional", "smoke")}
-    named = [word for word in words if word not in flags]
+    named = [word for word in words if word not in flags] or list(models)[:1]
     for word in named:
         if word not in models:
             raise ValueError(
@@ -74,7 +77,17 @@ def parse_argument(argument: str | None, models: Iterable[str]) -> tuple[str, se
             )
     if len(named) > 1:
         raise ValueError(f"The config's argument names {' and '.join(named)}, expected one model.")
-    return (named or models)[0], flags
+    config = default_config()
+    for keys in (common, models[named[0]]):
+        keys = dict(keys)
+        if "model" in keys:
+            config.model = config_dict.ConfigDict(keys.pop("model"))
+        config.update(keys)
+    config.conditional = "conditional" in flags
+    if "smoke" in flags:
+        config.num_epochs = 1
+        config.dataset.limit = 1000
+    return config
 
 
 def check_config(config: config_dict.ConfigDict, num_train: int, num_devices: int) -> None:

@@ -32,6 +32,16 @@ class NonFinite(FloatingPointError):
     """The likelihood or a parameter became NaN or infinite."""
 
 
+def load_data(config: config_dict.ConfigDict) -> Dataset:
+    """The config's dataset, cut to `config.dataset.limit` rows a split if that is set."""
+    dataset = load_dataset(config.dataset.name, data_dir=config.dataset.data_dir or None)
+    if (limit := config.dataset.limit) == 0:
+        return dataset
+    if limit < 0:
+        raise ValueError(f"config.dataset.limit is {limit}, expected a number of rows, or 0.")
+    return dataset.first(limit)
+
+
 def build_flow(config: config_dict.ConfigDict, dataset: Dataset) -> Flow:
     """The config's model for a dataset, at its starting values that do not depend on data.
 
@@ -166,7 +176,7 @@ def train_and_evaluate(config: config_dict.ConfigDict, workdir: epath.PathLike) 
       OSError: if the workdir cannot be written.
     """
     workdir = epath.Path(workdir)
-    run = Run(config, load_dataset(config.dataset.name, data_dir=config.dataset.data_dir or None))
+    run = Run(config, load_data(config))
     if devices.is_main_process():
         workdirs.claim(workdir, config)
     checkpoints = Checkpoints(workdir)

@@ -18,7 +18,7 @@ from flowzoo.training.devices import is_main_process, make_mesh, replicate
 from flowzoo.training.evaluation import make_log_probs, summarize
 from flowzoo.training.metrics import read_metrics
 from flowzoo.training.workdir import RESULTS, write_json
-from flowzoo.transforms.dense import Dense
+from flowzoo.transforms import Whiten
 
 # Validation and test noise: the same whatever the run's seed, so that results compare.
 EVALUATION_SEED = 0
@@ -59,7 +59,7 @@ def test_results(flow: Flow, dataset: Dataset) -> dict[str, Any]:
 def gaussian_reference(dataset: Dataset) -> float:
     """Test log-likelihood in nats of the full-covariance Gaussian fitted to the training split."""
     x = dataset.model_space("train", evaluation_key("train"))
-    gaussian = Dense(x.shape[-1], init="whiten", rngs=nnx.Rngs(0))
+    gaussian = Whiten(x.shape[-1])
     gaussian.initialize(x)
     flow = Flow(bases.StandardNormal(dataset.event_shape), gaussian)
     return float(flow.log_prob(dataset.model_space("test", evaluation_key("test"))).mean())

@@ -8,7 +8,7 @@ import numpy as np
 from flowzoo.relative_gradient.fused import affine, check_rule, log_abs_det
 from flowzoo.transforms.transform import Transform
 
-INITS = ("orthogonal", "identity", "whiten")
+INITS = ("orthogonal", "identity")
 
 
 class Dense(Transform):
@@ -20,9 +20,8 @@ class Dense(Transform):
     Args:
       dim: D.
       use_bias: whether there is a b.
-      init: `orthogonal` (a random rotation), `identity` (the identity plus noise of spectral norm
-        about 0.02) or `whiten` (the identity, until `initialize` puts the whitening of the training
-        data before it); the bias starts at zero.
+      init: `orthogonal` (a random rotation) or `identity` (the identity plus noise of spectral norm
+        about 0.02); the bias starts at zero.
       rngs: draws the initial weight.
 
     Attributes:
@@ -42,14 +41,11 @@ class Dense(Transform):
         self.event_shape = (dim,)
         if init == "orthogonal":
             weight = jax.nn.initializers.orthogonal()(rngs.params(), (dim, dim))
-        elif init == "whiten":
-            weight = jnp.eye(dim)
         else:
             noise = jax.random.normal(rngs.params(), (dim, dim))
             weight = jnp.eye(dim) + 0.01 * noise / jnp.sqrt(dim)
         self.weight = nnx.Param(weight)
         self.bias = nnx.Param(jnp.zeros(dim)) if use_bias else None
-        self.init = init
         self.gradient_rule = "ordinary"
         self.log_det_count = 1
         self.factors = nnx.data(None)
@@ -58,18 +54,6 @@ class Dense(Transform):
     def parameters(self) -> tuple[jax.Array, jax.Array | None]:
         """The arrays `(weight, bias)`."""
         return self.weight[...], None if self.bias is None else self.bias[...]
-
-    @property
-    def data_dependent(self) -> bool:
-        return self.init == "whiten"
-
-    def initialize(self, x, context=None):
-        if self.data_dependent:
-            weight, shift = whitening(x, center=self.bias is not None)
-            if self.bias is not None:
-                self.bias[...] += self.weight[...] @ shift
-            self.weight[...] = self.weight[...] @ weight
-        return self.forward(x)
 
     def forward_and_log_det(self, x, context=None):
         self.check_event(x)
@@ -155,38 +139,3 @@ def check_invertible(module) -> None:
 
 def _name(path: tuple[str | int, ...]) -> str:
     return ".".join(map(str, path)) or "the layer"
-
-
-def whitening(
-    x: np.ndarray, *, center: bool = True, shrinkage: float = 1e-4
-) -> tuple[np.ndarray, np.ndarray]:
-    """The symmetric whitening `W = Σ^{-1/2}`, `b = −W μ` of data, computed in float64.
-
-    `Σ = (1 − λ) S + λ (tr S / D) I` with S the sample covariance and λ the shrinkage. `W x + b` with
-    a standard normal base is the Gaussian fitted to the data.
-
-    Args:
-      x: `[N, D]`.
-      center: whether to subtract the mean μ; if not, μ = 0 and S is the second moment.
-      shrinkage: λ in [0, 1]; above zero, W exists even where S is singular.
-
-    Returns:
-      `W: [D, D]` and `b: [D]`, float32.
-
-    Raises:
-      ValueError: if the data do not vary at all.
-    """
-    x = np.asarray(x)
-    mean = x.mean(0, dtype=np.float64) if center else np.zeros(x.shape[1])
-    covariance = np.zeros((x.shape[1], x.shape[1]))
-    for chunk in np.array_split(x, 1 + len(x) // 10_000):
-        centered = chunk.astype(np.float64) - mean
-        covariance += centered.T @ centered / len(x)
-    scale = np.trace(covariance) / len(covariance)
-    if not scale > 0:
-        raise ValueError("Whitening got data without any variance, expected rows that differ.")
-    values, vectors = np.linalg.eigh(
-        (1 - shrinkage) * covariance + shrinkage * scale * np.eye(len(covariance))
-    )
-    weight = (vectors / np.sqrt(values)) @ vectors.T
-    return weight.astype(np.float32), (-weight @ mean).astype(np.float32)

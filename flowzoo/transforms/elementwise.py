@@ -49,6 +49,9 @@ class Elementwise(Transform):
 class SmoothLeakyReLU(Elementwise):
     """`σ(x) = α x + (1 − α) log(1 + e^x)`, slope α on the far left and 1 on the far right.
 
+    With a center c it is `σ(x + c) − c`, which nears the identity as c grows: the same layers with
+    other biases, but a start near the identity without large biases.
+
     Source: Gresele et al., "Relative gradient optimization of the Jacobian term in unsupervised deep
     learning", arXiv 2006.15090, equation 34.
 
@@ -56,23 +59,27 @@ class SmoothLeakyReLU(Elementwise):
       ValueError: unless 0 < α <= 1.
     """
 
-    def __init__(self, event_shape: tuple[int, ...], *, alpha: float = 0.01):
+    def __init__(
+        self, event_shape: tuple[int, ...], *, alpha: float = 0.01, center: float = 0.0
+    ):
         if not 0 < alpha <= 1:
             raise ValueError(f"SmoothLeakyReLU got alpha {alpha}, expected 0 < alpha <= 1.")
         self.event_shape = tuple(event_shape)
-        self.alpha = float(alpha)
+        self.alpha, self.center = float(alpha), float(center)
 
     def value_and_slope(self, x):
-        return smooth_leaky_relu(x, self.alpha)
+        value, slope = smooth_leaky_relu(x + self.center, self.alpha)
+        return value - self.center, slope
 
     def bracket(self, z):
         # max(x, 0) <= softplus(x) <= max(x, 0) + log 2 bounds σ by two leaky ReLUs.
         def leaky_inverse(y):
             return jnp.minimum(y, y / self.alpha)
 
+        z = z + self.center
         margin = 1e-5 * (1 + jnp.abs(z)) / self.alpha
         lower = leaky_inverse(z - (1 - self.alpha) * jnp.log(2.0))
-        return lower - margin, leaky_inverse(z) + margin
+        return lower - margin - self.center, leaky_inverse(z) + margin - self.center
 
 
 class TanhMix(Elementwise):

@@ -1,18 +1,13 @@
 """The fully connected flow: `z = W_L σ(W_{L-1} … σ(W_1 x + b_1) …) + b_L`."""
 
 from flax import nnx
-import jax.numpy as jnp
 
 from flowzoo.bases import FACTORIAL
 from flowzoo.context import ContextSpec
 from flowzoo.flow import Flow
-from flowzoo.transforms import Chain, Dense, SmoothLeakyReLU, TanhMix
+from flowzoo.transforms import Chain, Dense, SmoothLeakyReLU, TanhMix, Whiten
 
 ACTIVATIONS = {"smooth_leaky_relu": SmoothLeakyReLU, "tanh_mix": TanhMix}
-
-# Where the smooth leaky ReLU is the identity to 4e-4: a whitened start is shifted there.
-LINEAR_REGIME = 8.0
-
 
 def relative_gradient(
     event_shape: tuple[int, ...],
@@ -20,6 +15,7 @@ def relative_gradient(
     num_layers: int = 2,
     activation: str = "smooth_leaky_relu",
     alpha: float | None = None,
+    center: float = 0.0,
     base: str = "standard_normal",
     use_bias: bool = True,
     init: str = "orthogonal",
@@ -34,11 +30,12 @@ def relative_gradient(
       num_layers: L dense layers, with an activation between each two.
       activation: `smooth_leaky_relu` or `tanh_mix`.
       alpha: the activation's α, None for its default.
+      center: of the smooth leaky ReLU.
       base: a factorial base, one of `flowzoo.bases.FACTORIAL`.
       use_bias: whether the layers have biases.
-      init: `orthogonal` (the paper's), `identity`, or `whiten`. `whiten` takes the first layer from
-        the training covariance and, with biases and the smooth leaky ReLU, places the rest in its
-        linear regime: training starts at the likelihood of the fitted Gaussian.
+      init: `orthogonal` (the paper's), `identity`, or `whiten`: a fixed whitening of the training
+        data comes first and the layers start at the identity. Then training starts near the
+        likelihood of the fitted Gaussian, the nearer the larger the center.
       context: must be None, this flow is unconditional.
       rngs: draws the initial weights.
 
@@ -55,14 +52,13 @@ def relative_gradient(
         raise ValueError("relative_gradient is unconditional; leave the context out.")
 
     (dim,) = event_shape
-    inits = [init] + ["identity" if init == "whiten" else init] * (num_layers - 1)
-    dense = [Dense(dim, use_bias=use_bias, init=each, rngs=rngs) for each in inits]
-    if init == "whiten" and use_bias and activation == "smooth_leaky_relu" and num_layers > 1:
-        dense[0].bias[...] += LINEAR_REGIME
-        dense[-1].bias[...] -= LINEAR_REGIME * dense[-1].weight[...] @ jnp.ones(dim)
-
+    start = "identity" if init == "whiten" else init
+    dense = [Dense(dim, use_bias=use_bias, init=start, rngs=rngs) for _ in range(num_layers)]
     options = {} if alpha is None else {"alpha": alpha}
-    transforms = [dense[0]]
+    if center:
+        options["center"] = center
+    transforms = [Whiten(dim, center=use_bias)] if init == "whiten" else []
+    transforms.append(dense[0])
     for layer in dense[1:]:
         transforms += [ACTIVATIONS[activation](event_shape, **options), layer]
     return Flow(FACTORIAL[base](event_shape), Chain(transforms))
