@@ -1,0 +1,84 @@
+"""Plain networks: every output sees every input."""
+
+from collections.abc import Sequence
+import math
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+
+from flowzoo.nets.masked_mlp import ACTIVATIONS
+
+
+class MLP(nnx.Module):
+    """`h_1 = a(W_1 x + V c + b_1)`, `h_l = a(W_l h_{l−1} + b_l)`, `y = U h_L + e`.
+
+    Args:
+      num_inputs: width of x.
+      num_outputs: width of y.
+      hidden_sizes: units of each hidden layer, at least one layer.
+      activation: `relu` or `tanh`.
+      context_size: width of the context c, 0 for none.
+      zero_output: whether U starts at zero, so that y does.
+      rngs: draws the weights; biases start at zero.
+
+    Raises:
+      ValueError: if the activation is unknown, a size is not positive, or a call gets a context of
+        another width.
+    """
+
+    def __init__(
+        self,
+        num_inputs: int,
+        num_outputs: int,
+        *,
+        hidden_sizes: Sequence[int] = (512,),
+        activation: str = "relu",
+        context_size: int = 0,
+        zero_output: bool = False,
+        rngs: nnx.Rngs,
+    ):
+        sizes = tuple(int(size) for size in hidden_sizes)
+        if not sizes or min(sizes) < 1:
+            raise ValueError(f"hidden_sizes is {sizes}, expected one or more positive numbers.")
+        if activation not in ACTIVATIONS:
+            raise ValueError(
+                f"activation is {activation!r}, expected one of {', '.join(ACTIVATIONS)}."
+            )
+        self.activation, self.context_size = activation, context_size
+        gain = math.sqrt(2) if activation == "relu" else 1.0
+
+        def draw(gain, fan_in, shape):
+            return nnx.Param(gain / math.sqrt(fan_in) * jax.random.normal(rngs.params(), shape))
+
+        first = num_inputs + context_size
+        self.weights = nnx.List(
+            [draw(gain, first, (sizes[0], num_inputs))]
+            + [draw(gain, before, (after, before)) for before, after in zip(sizes, sizes[1:])]
+        )
+        self.biases = nnx.List([nnx.Param(jnp.zeros(size)) for size in sizes])
+        self.context_weight = draw(gain, first, (sizes[0], context_size)) if context_size else None
+        self.output_weight = draw(float(not zero_output), sizes[-1], (num_outputs, sizes[-1]))
+        self.output_bias = nnx.Param(jnp.zeros(num_outputs))
+
+    def __call__(self, x: jax.Array, context: jax.Array | None = None) -> jax.Array:
+        """`y: [..., num_outputs]` of `x: [..., num_inputs]` and `context: [..., C]`."""
+        h = x
+        for i, (weight, bias) in enumerate(zip(self.weights, self.biases)):
+            a = h @ weight[...].T + bias[...]
+            if i == 0 and self.context_weight is not None:
+                check_context(context, self.context_size)
+                a = a + context @ self.context_weight[...].T
+            h = ACTIVATIONS[self.activation](a)
+        return h @ self.output_weight[...].T + self.output_bias[...]
+
+
+def check_context(context: jax.Array | None, context_size: int) -> None:
+    """Raises ValueError unless `context: [..., context_size]`."""
+    shape = None if context is None else jnp.shape(context)
+    if not shape or shape[-1] != context_size:
+        given = "no context" if shape is None else f"a context of shape {shape}"
+        raise ValueError(
+            f"A network with context_size {context_size} got {given}, expected "
+            f"[..., {context_size}]."
+        )
