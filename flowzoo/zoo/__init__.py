@@ -8,9 +8,13 @@ from flax import nnx
 
 from flowzoo.context import ContextSpec
 from flowzoo.flow import Flow
+from flowzoo.zoo.real_nvp import real_nvp
 from flowzoo.zoo.relative_gradient import relative_gradient
 
-RECIPES = {"relative_gradient": relative_gradient}
+RECIPES = {
+    "real_nvp": real_nvp,
+    "relative_gradient": relative_gradient,
+}
 
 
 def build(

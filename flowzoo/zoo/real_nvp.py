@@ -1,0 +1,58 @@
+"""Real NVP on vectors: affine couplings whose halves alternate."""
+
+from collections.abc import Sequence
+
+from flax import nnx
+
+from flowzoo.bases import StandardNormal
+from flowzoo.context import ContextSpec
+from flowzoo.flow import Flow
+from flowzoo.transforms import AffineCoupling, BatchNorm, Chain, alternating_mask
+
+
+def real_nvp(
+    event_shape: tuple[int, ...],
+    *,
+    num_layers: int = 10,
+    hidden_sizes: Sequence[int] = (100,),
+    scale_activation: str = "tanh",
+    shift_activation: str = "relu",
+    batch_norm: bool = True,
+    context: ContextSpec | None = None,
+    rngs: nnx.Rngs,
+) -> Flow:
+    """Real NVP as run by Papamakarios, Pavlakou, Murray, "Masked autoregressive flow for density
+    estimation", NeurIPS 2017, arXiv 1705.07057; the model is that of Dinh, Sohl-Dickstein, Bengio,
+    "Density estimation using Real NVP", arXiv 1605.08803.
+
+    Args:
+      event_shape: `(D,)`, D at least 2.
+      num_layers: couplings; they keep the even and the odd coordinates in turn.
+      hidden_sizes: units of each hidden layer of the scale and of the shift networks.
+      scale_activation, shift_activation: `relu` or `tanh`.
+      batch_norm: whether a `BatchNorm` follows each coupling.
+      context: what the flow is conditioned on, None for an unconditional flow.
+      rngs: draws the initial weights.
+
+    Raises:
+      ValueError: on an unknown option or an event that is not a vector of two or more.
+    """
+    if len(event_shape) != 1 or event_shape[0] < 2:
+        raise ValueError(f"real_nvp got event_shape {event_shape}, expected (D,) with D >= 2.")
+    if num_layers < 1:
+        raise ValueError(f"real_nvp got num_layers {num_layers}, expected at least 1.")
+    transforms = []
+    for i in range(num_layers):
+        transforms.append(
+            AffineCoupling(
+                alternating_mask(event_shape[0], i),
+                hidden_sizes=hidden_sizes,
+                scale_activation=scale_activation,
+                shift_activation=shift_activation,
+                context_size=context.size if context else 0,
+                rngs=rngs,
+            )
+        )
+        if batch_norm:
+            transforms.append(BatchNorm(event_shape))
+    return Flow(StandardNormal(event_shape), Chain(transforms), context)
