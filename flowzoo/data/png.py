@@ -29,14 +29,16 @@ def decode_pngs(pngs: Sequence[bytes], shape: tuple[int, int, int]) -> np.ndarra
     if len(lines) != len(pngs) * height * stride:
         raise ValueError(f"The PNGs hold {len(lines)} bytes, expected {height * stride} each.")
     lines = np.frombuffer(lines, np.uint8).reshape(len(pngs), height, stride)
-    out = np.empty((len(pngs), height, width, channels), np.uint8)
+    filters = lines[:, :, 0]
+    if filters.max(initial=0) > 4:
+        raise ValueError(f"PNG filter {filters.max()} does not exist: the files are damaged.")
+    out = np.array(lines[:, :, 1:]).reshape(len(pngs), height, width, channels)
     above = np.zeros((len(pngs), width, channels), np.uint8)
     for y in range(height):
-        filters = lines[:, y, 0]
-        residual = lines[:, y, 1:].reshape(-1, width, channels)
-        for kind in np.unique(filters):
-            rows = np.flatnonzero(filters == kind)
-            out[rows, y] = _unfilter(kind, residual[rows], above[rows])
+        for kind in range(1, 5):
+            rows = np.flatnonzero(filters[:, y] == kind)
+            if len(rows):
+                out[rows, y] = _unfilter(kind, out[rows, y], above[rows])
         above = out[:, y]
     return out
 
@@ -57,15 +59,11 @@ def _image_data(png: bytes, header: bytes, i: int) -> bytes:
 
 
 def _unfilter(kind: int, residual: np.ndarray, above: np.ndarray) -> np.ndarray:
-    """Undoes one line's prediction, modulo 256; arrays are uint8 `[n, W, C]`."""
-    if kind == 0:
-        return residual
+    """Undoes the prediction of filter 1 to 4, modulo 256; arrays are uint8 `[n, W, C]`."""
     if kind == 1:
         return np.cumsum(residual, axis=1, dtype=np.uint8)
     if kind == 2:
         return residual + above
-    if kind not in (3, 4):
-        raise ValueError(f"PNG filter {kind} does not exist, expected 0 to 4: the file is damaged.")
     line = np.empty_like(residual)
     left = corner = np.zeros_like(above[:, 0])
     for x in range(line.shape[1]):

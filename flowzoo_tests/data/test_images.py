@@ -2,6 +2,7 @@ import gzip
 import io
 import tarfile
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -65,9 +66,36 @@ def test_damaged_file_is_refused(data_root, offline, tmp_path):
     content = labels.read_bytes()
     labels.unlink()
     labels.write_bytes(content[:-1])
-    with pytest.raises(ValueError, match="t10k-labels-idx1-ubyte.gz.*checksum"):
+    with pytest.raises(ValueError, match=f"{labels}, has wrong checksum: replace that file"):
         load_dataset("mnist", data_dir=tmp_path)
     assert not (tmp_path / "flowzoo_mnist" / "1.0.0").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "num_train", "num_validation", "alpha"),
+    [("fashion_mnist", 50_000, 10_000, 1e-6), ("cifar10", 45_000, 5_000, 0.05)],
+)
+def test_published_splits_and_preprocessing(name, num_train, num_validation, alpha, monkeypatch):
+    dim = 3072 if name == "cifar10" else 784
+
+    def read(folder, spec, *, shuffled):
+        arrays = {"train": num_train + num_validation - missing, "test": 10_000}
+        return {s: (np.zeros((n, dim), np.uint8), np.arange(n)) for s, n in arrays.items()}
+
+    monkeypatch.setattr("flowzoo.data.images._find", lambda folders, relative: relative)
+    monkeypatch.setattr("flowzoo.data.images._read", read)
+    missing = 0
+    dataset = load_dataset(name)
+    np.testing.assert_array_equal(dataset.train.labels, np.arange(num_train))
+    assert dataset.validation.labels[0] == num_train
+    assert [len(dataset.validation), len(dataset.test)] == [num_validation, 10_000]
+    ends = dataset.preprocessing.forward(jnp.outer(jnp.array([0.0, 64, 256]), jnp.ones(dim)))
+    p = alpha + (1 - 2 * alpha) * np.array([0, 0.25, 1])
+    np.testing.assert_allclose(ends[:, 0], np.log(p) - np.log1p(-p), rtol=1e-5)
+    assert dataset.horizontal_flip == (name == "cifar10")
+    missing = 1
+    with pytest.raises(ValueError, match=f"flowzoo_{name}/1.0.0 number .*, expected"):
+        load_dataset(name)
 
 
 def test_read_only_folder_is_not_written_to(tmp_path):
