@@ -2,18 +2,25 @@
 
 from flowzoo.training.config import choose
 
+FLOW = dict(
+    name="relative_gradient",
+    num_layers=2,
+    activation="smooth_leaky_relu",
+    alpha=0.01,
+    center=1.5,
+    base="standard_normal",
+    use_bias=True,
+    init="whiten",
+)
+
 MODELS = {
+    "relative_gradient": dict(
+        model=FLOW,
+        optimizer=dict(learning_rate=3e-3, schedule="cosine"),
+        num_epochs=60,
+    ),
     "paper": dict(
-        model=dict(
-            name="relative_gradient",
-            num_layers=2,
-            activation="smooth_leaky_relu",
-            alpha=0.01,
-            center=0.0,
-            base="standard_normal",
-            use_bias=True,
-            init="orthogonal",
-        ),
+        model=FLOW | dict(center=0.0, init="orthogonal"),
         optimizer=dict(learning_rate=1e-4),
         num_epochs=100,
     ),
