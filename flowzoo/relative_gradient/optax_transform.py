@@ -76,7 +76,8 @@ def scale_by_relative_gradient(
       weights: path, or paths, of the matrices. `*` stands for anything within one name, `**` for
         any number of names: "params/Dense_*/kernel", "**/weight". Every one must match a leaf, and
         every matched leaf must be square, `[..., D, D]`, where leading axes are stacked layers.
-        Select only matrices of linear layers `y = W x + b`; those of conditioner networks are not.
+        Select only layers `y = W x + b` whose `log|det W|` is in the likelihood: the weights of
+        conditioner networks are not relative.
       layout: axes of the stored matrices: "in_out" (Flax, Haiku: `y = x @ w + b`, so `w` is Wᵀ) or
         "out_in" (flowzoo, PyTorch: `y = w @ x + b`). A wrong layout is a wrong gradient.
       variant: "relative" or "transposed".
@@ -93,6 +94,9 @@ def scale_by_relative_gradient(
       ValueError: unknown layout or variant, or no path given; in `init` and `update`: a path that
         matches nothing, a selected leaf that is not square, a bias of another size or shared by
         two matrices; in `update`: no `params`.
+
+    Source: Gresele et al., "Relative gradient optimization of the Jacobian term in unsupervised
+    deep learning", arXiv 2006.15090; in full at the top of this module.
     """
     patterns = (weights,) if isinstance(weights, str) else tuple(weights)
     if not patterns:
@@ -148,7 +152,7 @@ def relative_gradient(
     b2: float = 0.999,
     eps: float = 1e-8,
 ) -> optax.GradientTransformationExtraArgs:
-    """Adam on relative gradients: relative → Adam → -learning rate, as in the paper.
+    """Adam on relative gradients: relative → Adam → -learning rate, as in arXiv 2006.15090.
 
     >>> import jax.numpy as jnp
     >>> params = {"linear": {"w": jnp.eye(2), "b": jnp.zeros(2)}}
@@ -159,6 +163,9 @@ def relative_gradient(
       learning_rate: a number or a schedule.
       weights, layout, variant, add_log_det, bias_names: as in `scale_by_relative_gradient`.
       b1, b2, eps: as in `optax.scale_by_adam`.
+
+    Raises:
+      ValueError: as `scale_by_relative_gradient`.
     """
     return optax.chain(
         scale_by_relative_gradient(
