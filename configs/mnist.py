@@ -16,7 +16,7 @@ FLOW = dict(
 MODELS = {
     "relative_gradient": dict(
         model=FLOW,
-        optimizer=dict(learning_rate=3e-3, schedule="cosine"),
+        optimizer=dict(learning_rate=1e-3, schedule="cosine"),
         num_epochs=60,
     ),
     "paper": dict(

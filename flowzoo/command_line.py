@@ -17,8 +17,8 @@ def run(main: Callable[[list[str]], None]) -> None:
     def guarded(argv: list[str]) -> None:
         if len(argv) > 1:
             fail(f"Unexpected argument {argv[1]!r}; every option is written --name=value.")
-        # Orbax reports every file it writes.
-        logging.set_verbosity(logging.WARNING)
+        # Orbax reports every file it touches.
+        logging.set_verbosity(logging.ERROR)
         try:
             main(argv)
         except SENTENCES as error:

@@ -48,64 +48,67 @@ def samples(flow: Flow, dataset: Dataset, key: jax.Array, path: epath.PathLike) 
 
     A class-conditional flow is shown one row of images for each class.
     """
-    if dataset.image_shape is not None:
-        figure = image_grid(draw_images(flow, dataset, key, 10, 10))
-    else:
-        figure = _points(flow, dataset, key)
-    save(figure, path)
-
-
-def draw_images(flow: Flow, dataset: Dataset, key, rows: int, columns: int) -> np.ndarray:
-    """Samples `[rows, columns, H, W, C]` scaled to [0, 1]."""
-    if flow.context is None:
-        z = jax.jit(lambda flow: flow.sample(key, (rows * columns,)))(flow)
-    else:
-        labels = jnp.repeat(jnp.arange(rows) % dataset.num_classes, columns)
-        z = jax.jit(lambda flow: flow.sample(key, (), labels))(flow)
-    # The brightest level is what the preprocessing maps infinity to.
-    brightest = dataset.preprocessing.inverse(jnp.full(dataset.event_shape, jnp.inf))
-    x = np.asarray(dataset.preprocessing.inverse(z) / brightest)
-    return np.clip(np.nan_to_num(x), 0, 1).reshape(rows, columns, *dataset.image_shape)
-
-
-def image_grid(images: np.ndarray) -> Figure:
-    """Images `[rows, columns, H, W, C]` in [0, 1] side by side."""
-    rows, columns, height, width, channels = images.shape
-    padded = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1), (0, 0)), constant_values=0.5)
-    sheet = padded.transpose(0, 2, 1, 3, 4).reshape(
-        rows * (height + 2), columns * (width + 2), channels
-    )
-    figure = Figure(figsize=(columns * 0.6, rows * 0.6))
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.imshow(sheet.squeeze(), cmap="gray", vmin=0, vmax=1)
-    axes.axis("off")
-    return figure
-
-
-def _points(flow: Flow, dataset: Dataset, key: jax.Array) -> Figure:
-    data = np.asarray(dataset.test.x)
-    context = None
+    count = 100 if dataset.image_shape is not None else len(dataset.test)
+    shape, context = (count,), None
     if flow.context is not None:
-        context = jnp.arange(len(data)) % dataset.num_classes
-    z = flow.sample(key, () if context is not None else (len(data),), context)
-    drawn = np.asarray(dataset.preprocessing.inverse(z))
+        shape, context = (), jnp.arange(count) * dataset.num_classes // count
+    z = jax.jit(lambda flow: flow.sample(key, shape, context))(flow)
+    x = np.asarray(dataset.preprocessing.inverse(z))
     planar = dataset.event_shape == (2,) and flow.context is None
-    figure = Figure(figsize=(4 * (2 + planar), 4))
-    panels = figure.subplots(1, 2 + planar, sharex=True, sharey=True)
+    save(draws(x, dataset, flow if planar else None), path)
+
+
+def draws(x: np.ndarray, dataset: Dataset, planar_flow: Flow | None = None) -> Figure:
+    """Draws `x: [N, *raw_shape]` of a flow: a grid of images, or points beside the data's.
+
+    Args:
+      x: samples in raw space.
+      dataset: what the flow was trained on.
+      planar_flow: an unconditional flow on the plane, whose density is then shown too.
+    """
+    if dataset.image_shape is not None:
+        return image_grid(x.reshape(-1, *dataset.image_shape), _brightest(dataset))
+    data = np.asarray(dataset.test.x)
+    panels = 2 if planar_flow is None else 3
+    figure = Figure(figsize=(4 * panels, 4))
+    axes = figure.subplots(1, panels, sharex=True, sharey=True)
     low, high = np.percentile(data[:, :2], [0.1, 99.9], axis=0)
     margin = 0.15 * (high - low)
     low, high = low - margin, high + margin
-    for axes, points, title in zip(panels, (data, drawn), ("data", "samples")):
-        axes.scatter(points[:, 0], points[:, 1], s=2, linewidths=0)
-        axes.set(title=title, xlim=(low[0], high[0]), ylim=(low[1], high[1]))
-    if planar:
-        panels[2].imshow(
-            density(flow, dataset, low, high),
+    for panel, points, title in zip(axes, (data, x), ("data", "samples")):
+        panel.scatter(points[:, 0], points[:, 1], s=2, linewidths=0)
+        panel.set(title=title, xlim=(low[0], high[0]), ylim=(low[1], high[1]))
+    if planar_flow is not None:
+        axes[2].imshow(
+            density(planar_flow, dataset, low, high),
             extent=(low[0], high[0], low[1], high[1]),
             origin="lower",
             aspect="auto",
         )
-        panels[2].set_title("density")
+        axes[2].set_title("density")
+    return figure
+
+
+def _brightest(dataset: Dataset) -> float:
+    # The largest raw value is what the preprocessing maps infinity to.
+    return float(dataset.preprocessing.inverse(jnp.full(dataset.event_shape, jnp.inf)).max())
+
+
+def image_grid(images: np.ndarray, brightest: float = 1.0) -> Figure:
+    """Images `[N, H, W, C]` with values in [0, brightest], ten in a row."""
+    count, height, width, channels = images.shape
+    columns = min(10, count)
+    rows = math.ceil(count / columns)
+    images = np.clip(np.nan_to_num(images / brightest), 0, 1)
+    images = np.pad(images, ((0, rows * columns - count), (1, 1), (1, 1), (0, 0)), constant_values=0.5)
+    images = images.reshape(rows, columns, height + 2, width + 2, channels)
+    sheet = images.transpose(0, 2, 1, 3, 4).reshape(
+        rows * (height + 2), columns * (width + 2), channels
+    )
+    figure = Figure(figsize=(columns * 0.6, rows * 0.6))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.imshow(sheet.squeeze(-1) if channels == 1 else sheet, cmap="gray", vmin=0, vmax=1)
+    axes.axis("off")
     return figure
 
 

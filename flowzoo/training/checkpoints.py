@@ -5,8 +5,6 @@ A checkpoint holds flat dictionaries of arrays, named by their place in `TrainSt
 `progress`, the rest.
 """
 
-from typing import Any
-
 from etils import epath
 from flax import nnx
 import jax
@@ -42,7 +40,8 @@ class Checkpoints:
             create=not read_only,
             cleanup_tmp_directories=not read_only,
         )
-        self.manager = ocp.CheckpointManager(self.folder, options=options)
+        handlers = {item: ocp.StandardCheckpointHandler() for item in ("best", "progress")}
+        self.manager = ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
 
     def latest_step(self) -> int | None:
         """The step of the newest complete checkpoint, None if there is none."""
@@ -96,7 +95,7 @@ class Checkpoints:
         try:
             saved = self.manager.item_metadata(step)
             for name, template in items.items():
-                _check_names(template, {key: value for key, value in saved[name].items()})
+                from_arrays(dict(saved[name]), template)
             restored = self.manager.restore(
                 step,
                 args=ocp.args.Composite(
@@ -131,7 +130,3 @@ def _abstract(arrays: Arrays) -> dict[str, jax.ShapeDtypeStruct]:
         name: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=getattr(a, "sharding", None))
         for name, a in arrays.items()
     }
-
-
-def _check_names(template: Arrays, saved: dict[str, Any]) -> None:
-    from_arrays(saved, template)

@@ -144,7 +144,7 @@ class Run:
         if not np.isfinite(validation):
             raise NonFinite(f"the validation likelihood is {validation} after epoch {epoch}")
         state = state._replace(variables=state.variables._replace(statistics=variables.statistics))
-        if validation > float(state.best.value):
+        if validation > float(state.best.nats):
             value, when = devices.replicate(
                 (np.float32(validation), np.int32(epoch)), self.mesh
             )
@@ -156,7 +156,7 @@ class Run:
             "epoch": epoch,
             "train_nats": train,
             "validation_nats": validation,
-            "best_validation_nats": float(state.best.value),
+            "best_validation_nats": float(state.best.nats),
         }
 
 

@@ -23,7 +23,7 @@ class Best(NamedTuple):
 
     params: nnx.State
     statistics: nnx.State
-    value: jax.Array
+    nats: jax.Array
     epoch: jax.Array
 
 

@@ -1,0 +1,54 @@
+"""Draws from a trained model: `python -m flowzoo.sample --workdir=runs/digits-relative_gradient`."""
+
+import pathlib
+
+from absl import flags
+
+from flowzoo import command_line
+
+EXAMPLE = "python -m flowzoo.sample --workdir=runs/digits-relative_gradient --num_samples=100"
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder that `python -m flowzoo.train` wrote.")
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Where the data lie, if elsewhere by now.")
+_NUM_SAMPLES = flags.DEFINE_integer("num_samples", 100, "How many samples to draw.", lower_bound=1)
+_LABEL = flags.DEFINE_integer("label", None, "The class to draw, of a class-conditional model.")
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the draw.")
+_OUT = flags.DEFINE_string("out", "samples", "Writes OUT.npy (data space) and OUT.png.")
+
+
+def main(argv: list[str]) -> None:
+    del argv
+    command_line.require("workdir", _WORKDIR.value, EXAMPLE)
+
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    from flowzoo import plots
+    from flowzoo.training.devices import enable_compilation_cache
+    from flowzoo.training.load import load_run
+
+    enable_compilation_cache()
+    flow, dataset, _ = load_run(_WORKDIR.value, data_dir=_DATA_DIR.value)
+    count, context = _NUM_SAMPLES.value, None
+    if flow.context is not None:
+        if _LABEL.value is None:
+            raise ValueError(
+                f"This model is class-conditional; pass --label=0 … {dataset.num_classes - 1}."
+            )
+        context = jnp.full(count, _LABEL.value)
+        flow.encode_context(context)
+    elif _LABEL.value is not None:
+        raise ValueError("This model is unconditional; leave --label out.")
+    shape = () if context is not None else (count,)
+    z = jax.jit(lambda flow: flow.sample(jax.random.key(_SEED.value), shape, context))(flow)
+    x = np.asarray(dataset.preprocessing.inverse(z))
+    out = pathlib.Path(_OUT.value)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    np.save(f"{out}.npy", x)
+    plots.save(plots.draws(x, dataset), f"{out}.png")
+    print(f"{count} samples of shape {x.shape[1:]} in {out}.npy, drawn in {out}.png")
+
+
+if __name__ == "__main__":
+    command_line.run(main)

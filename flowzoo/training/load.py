@@ -1,0 +1,40 @@
+"""From a workdir back to a flow."""
+
+from etils import epath
+import jax
+from ml_collections import config_dict
+
+from flowzoo.data.dataset import Dataset
+from flowzoo.flow import Flow
+from flowzoo.training.checkpoints import Checkpoints
+from flowzoo.training.loop import build_flow, load_data
+from flowzoo.training.state import split
+from flowzoo.training.workdir import load_config
+from flowzoo.transforms.dense import check_invertible
+
+
+def load_run(
+    workdir: epath.PathLike, *, data_dir: str | None = None
+) -> tuple[Flow, Dataset, config_dict.ConfigDict]:
+    """The flow with the best validation likelihood of a run, its dataset and its config.
+
+    Args:
+      workdir: what `python -m flowzoo.train` wrote.
+      data_dir: where the data lie, if not where the run found them.
+
+    Raises:
+      FileNotFoundError: if the folder is not a workdir, has no checkpoint, or the data are missing.
+      ValueError: if the checkpoint is damaged or a layer in it is singular.
+    """
+    config = load_config(workdir)
+    if data_dir is not None:
+        config.dataset.data_dir = data_dir
+    dataset = load_data(config)
+    graph, variables = split(build_flow(config, dataset))
+    checkpoints = Checkpoints(workdir, read_only=True)
+    try:
+        flow = checkpoints.restore_best(graph, jax.device_get(variables))
+    finally:
+        checkpoints.close()
+    check_invertible(flow)
+    return flow, dataset, config
