@@ -10,8 +10,8 @@ __version__ = "0.1.0"
 # Loaded when first used: they bring dataset and checkpoint libraries or optax with them.
 _LAZY = {
     "load_dataset": "flowzoo.data",
-    "relative_gradient": "flowzoo.relative_gradient",
-    "scale_by_relative_gradient": "flowzoo.relative_gradient",
+    "relative_gradient": "flowzoo.relative",
+    "scale_by_relative_gradient": "flowzoo.relative",
 }
 
 __all__ = ["Flow", "build", *_LAZY]

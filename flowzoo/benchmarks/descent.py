@@ -40,7 +40,7 @@ import numpy as np
 
 from flowzoo import command_line, plots
 from flowzoo.data.toy import TOYS
-from flowzoo.relative_gradient import affine, log_abs_det
+from flowzoo.relative import affine, log_abs_det
 from flowzoo.transforms.elementwise import smooth_leaky_relu
 
 ALPHA = 0.01

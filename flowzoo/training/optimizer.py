@@ -5,7 +5,7 @@ import re
 import jax
 import optax
 
-from flowzoo.relative_gradient import scale_by_relative_gradient
+from flowzoo.relative import scale_by_relative_gradient
 
 
 def make_schedule(config, num_steps: int) -> optax.Schedule:

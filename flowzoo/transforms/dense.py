@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from flowzoo.relative_gradient.fused import affine, check_rule, log_abs_det
+from flowzoo.relative.fused import affine, check_rule, log_abs_det
 from flowzoo.transforms.transform import Transform
 
 INITS = ("orthogonal", "identity")
@@ -28,7 +28,7 @@ class Dense(Transform):
       weight: `[D, D]`, (out, in).
       bias: `[D]` or None.
       gradient_rule: how `jax.grad` differentiates the layer, `ordinary` unless
-        `with_gradient_rule` made this copy; see `flowzoo.relative_gradient.fused`.
+        `with_gradient_rule` made this copy; see `flowzoo.relative.fused`.
       log_det_count: how often `log|det W|` counts per event; a layer that a convolution applies to
         every pixel says so here.
     """

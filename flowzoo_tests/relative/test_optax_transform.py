@@ -12,10 +12,10 @@ import numpy as np
 import optax
 import pytest
 
-from flowzoo.relative_gradient import optax_transform
-from flowzoo.relative_gradient.fused import affine, log_abs_det
-from flowzoo.relative_gradient.optax_transform import scale_by_relative_gradient
-from flowzoo_tests.relative_gradient.two_layers import (
+from flowzoo.relative import optax_transform
+from flowzoo.relative.fused import affine, log_abs_det
+from flowzoo.relative.optax_transform import scale_by_relative_gradient
+from flowzoo_tests.relative.two_layers import (
     DIM,
     LAYERS,
     activation,

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from flowzoo.relative_gradient.optax_transform import scale_by_relative_gradient
+from flowzoo.relative.optax_transform import scale_by_relative_gradient
 
 DIM = 3
 LAYERS = "*/weight"

@@ -1,7 +1,7 @@
 """Exact maximum-likelihood training of unconstrained layers without a matrix inverse."""
 
-from flowzoo.relative_gradient.fused import RULES, affine, log_abs_det
-from flowzoo.relative_gradient.optax_transform import (
+from flowzoo.relative.fused import RULES, affine, log_abs_det
+from flowzoo.relative.optax_transform import (
     relative_gradient,
     scale_by_relative_gradient,
 )

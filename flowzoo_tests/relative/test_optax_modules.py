@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import optax
 import pytest
 
-from flowzoo.relative_gradient.optax_transform import relative_gradient, scale_by_relative_gradient
-from flowzoo_tests.relative_gradient.two_layers import (
+from flowzoo.relative.optax_transform import relative_gradient, scale_by_relative_gradient
+from flowzoo_tests.relative.two_layers import (
     DIM,
     LAYERS,
     activation,
