@@ -35,6 +35,31 @@ TRANSFORMS = {
     "coupling_image": lambda rngs: T.AffineCoupling(
         [[0, 1], [1, 0]], hidden_sizes=(6, 5), rngs=rngs
     ),
+    "checkerboard_coupling": lambda rngs: T.CheckerboardCoupling(
+        (3, 2, 1), hidden_channels=3, num_blocks=1, context_size=2, rngs=rngs
+    ),
+    "channel_coupling": lambda rngs: T.ChannelCoupling(
+        (2, 2, 3), parity=1, hidden_channels=3, num_blocks=1, rngs=rngs
+    ),
+    "squeeze": lambda rngs: T.Squeeze((2, 4, 1)),
+    "factor_out": lambda rngs: T.FactorOut((2, 1, 3), T.TanhMix((2, 1, 1))),
+    "conv1x1": lambda rngs: T.Invertible1x1Conv((2, 2, 3), use_bias=True, rngs=rngs),
+    "triangular": lambda rngs: _fitted(T.Triangular(3)),
+    "triangular_features": lambda rngs: T.Triangular(3, context_size=2),
+    "triangular_classes": lambda rngs: T.Triangular(3, context_size=4, per_class=True),
+    "masked_autoregressive": lambda rngs: T.MaskedAutoregressive(4, hidden_sizes=(9,), rngs=rngs),
+    "masked_autoregressive_context": lambda rngs: T.MaskedAutoregressive(
+        4, hidden_sizes=(9, 9), residual=True, degrees="random", context_size=2, rngs=rngs
+    ),
+    "masked_autoregressive_fixed_point": lambda rngs: T.MaskedAutoregressive(
+        4, hidden_sizes=(9, 7), activation="tanh", inverse_method="fixed_point", rngs=rngs
+    ),
+    "inverse_autoregressive": lambda rngs: T.Inverse(
+        T.MaskedAutoregressive(3, hidden_sizes=(6,), rngs=rngs)
+    ),
+    "mixture_autoregressive": lambda rngs: T.MixtureAutoregressive(
+        3, num_components=3, hidden_sizes=(6,), context_size=2, rngs=rngs
+    ),
     "chain": lambda rngs: T.Chain(
         [T.Dense(3, rngs=rngs), T.SmoothLeakyReLU((3,)), T.Dense(3, rngs=rngs), T.Reverse(3)]
     ),

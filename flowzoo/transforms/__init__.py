@@ -2,11 +2,16 @@
 
 from flowzoo.transforms.affine import Affine, Logit
 from flowzoo.transforms.batch_norm import BatchNorm, with_batch_statistics
+from flowzoo.transforms.conv1x1 import Invertible1x1Conv
 from flowzoo.transforms.coupling import AffineCoupling, alternating_mask
 from flowzoo.transforms.dense import Dense
 from flowzoo.transforms.elementwise import SmoothLeakyReLU, TanhMix
+from flowzoo.transforms.image import ChannelCoupling, CheckerboardCoupling, FactorOut, Squeeze
+from flowzoo.transforms.masked_autoregressive import MaskedAutoregressive
+from flowzoo.transforms.mixture_autoregressive import MixtureAutoregressive
 from flowzoo.transforms.permutation import Permutation, Reverse
 from flowzoo.transforms.transform import Chain, Constant, Inverse, Reshape, Transform
+from flowzoo.transforms.triangular import Triangular
 from flowzoo.transforms.whiten import Whiten
 
 __all__ = [
@@ -14,16 +19,24 @@ __all__ = [
     "AffineCoupling",
     "BatchNorm",
     "Chain",
+    "ChannelCoupling",
+    "CheckerboardCoupling",
     "Constant",
     "Dense",
+    "FactorOut",
     "Inverse",
+    "Invertible1x1Conv",
     "Logit",
+    "MaskedAutoregressive",
+    "MixtureAutoregressive",
     "Permutation",
     "Reshape",
     "Reverse",
     "SmoothLeakyReLU",
+    "Squeeze",
     "TanhMix",
     "Transform",
+    "Triangular",
     "Whiten",
     "alternating_mask",
     "with_batch_statistics",

@@ -8,11 +8,21 @@ from flax import nnx
 
 from flowzoo.context import ContextSpec
 from flowzoo.flow import Flow
+from flowzoo.zoo.gaussian import gaussian
+from flowzoo.zoo.made import made, made_mog
+from flowzoo.zoo.maf import maf, maf_mog
 from flowzoo.zoo.real_nvp import real_nvp
+from flowzoo.zoo.real_nvp_image import real_nvp_image
 from flowzoo.zoo.relative_gradient import relative_gradient
 
 RECIPES = {
+    "gaussian": gaussian,
+    "made": made,
+    "made_mog": made_mog,
+    "maf": maf,
+    "maf_mog": maf_mog,
     "real_nvp": real_nvp,
+    "real_nvp_image": real_nvp_image,
     "relative_gradient": relative_gradient,
 }
 
