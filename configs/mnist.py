@@ -10,7 +10,8 @@ FLOW = dict(
     center=1.5,
     base="standard_normal",
     use_bias=True,
-    init="whiten",
+    whiten=True,
+    init="identity",
 )
 
 MODELS = {
@@ -20,7 +21,7 @@ MODELS = {
         num_epochs=60,
     ),
     "paper": dict(
-        model=FLOW | dict(center=0.0, init="orthogonal"),
+        model=FLOW | dict(center=0.0, whiten=False, init="orthogonal"),
         optimizer=dict(learning_rate=1e-4),
         num_epochs=100,
     ),

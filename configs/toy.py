@@ -10,6 +10,7 @@ MODEL = dict(
     center=0.0,
     base="standard_normal",
     use_bias=True,
+    whiten=True,
     init="orthogonal",
 )
 

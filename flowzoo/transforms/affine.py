@@ -28,7 +28,8 @@ class Affine(Transform):
 
     def _log_det(self, x: jax.Array) -> jax.Array:
         batch_shape = x.shape[: x.ndim - len(self.event_shape)]
-        return jnp.full(batch_shape, -jnp.log(jnp.abs(self.scale[...])).sum(), x.dtype)
+        log_det = -jnp.log(jnp.abs(self.scale[...])).sum()
+        return jnp.broadcast_to(log_det, batch_shape).astype(jnp.result_type(x, log_det))
 
     def forward_and_log_det(self, x, context=None):
         self.check_event(x)

@@ -18,6 +18,7 @@ def relative_gradient(
     center: float = 0.0,
     base: str = "standard_normal",
     use_bias: bool = True,
+    whiten: bool = False,
     init: str = "orthogonal",
     context: ContextSpec | None = None,
     rngs: nnx.Rngs,
@@ -33,9 +34,10 @@ def relative_gradient(
       center: of the smooth leaky ReLU.
       base: a factorial base, one of `flowzoo.bases.FACTORIAL`.
       use_bias: whether the layers have biases.
-      init: `orthogonal` (the paper's), `identity`, or `whiten`: a fixed whitening of the training
-        data comes first and the layers start at the identity. Then training starts near the
-        likelihood of the fitted Gaussian, the nearer the larger the center.
+      whiten: put a fixed whitening of the training data first, `transforms.Whiten`. With
+        `init="identity"` training then starts near the likelihood of the fitted Gaussian, the nearer
+        the larger the center.
+      init: of the dense layers, `orthogonal` (the paper's) or `identity`.
       context: must be None, this flow is unconditional.
       rngs: draws the initial weights.
 
@@ -52,12 +54,11 @@ def relative_gradient(
         raise ValueError("relative_gradient is unconditional; leave the context out.")
 
     (dim,) = event_shape
-    start = "identity" if init == "whiten" else init
-    dense = [Dense(dim, use_bias=use_bias, init=start, rngs=rngs) for _ in range(num_layers)]
+    dense = [Dense(dim, use_bias=use_bias, init=init, rngs=rngs) for _ in range(num_layers)]
     options = {} if alpha is None else {"alpha": alpha}
     if center:
         options["center"] = center
-    transforms = [Whiten(dim, center=use_bias)] if init == "whiten" else []
+    transforms = [Whiten(dim, center=use_bias)] if whiten else []
     transforms.append(dense[0])
     for layer in dense[1:]:
         transforms += [ACTIVATIONS[activation](event_shape, **options), layer]
