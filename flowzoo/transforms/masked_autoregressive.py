@@ -88,17 +88,21 @@ class Autoregressive(Transform):
 
     def forward_and_log_det(self, x, context=None):
         self.check_event(x)
-        z, log_slope = self.value_and_log_slope(x, self.net(x, context))
-        return z, log_slope.sum(-1)
+        return self._forward(x, context)
 
     def inverse_and_log_det(self, z, context=None):
         self.check_latent(z)
-        x = self._solve(z, context)
-        return x, -self.forward_and_log_det(x, context)[1]
+        x = self._inverse(z, context)
+        return x, -self._forward(x, context)[1]
 
-    # Compiled as one program: outside jit, a scan would be compiled anew at every call.
+    # Programs of their own: outside jit, a scan would be compiled anew at every call.
     @jax.jit
-    def _solve(self, z, context):
+    def _forward(self, x, context):
+        z, log_slope = self.value_and_log_slope(x, self.net(x, context))
+        return z, log_slope.sum(-1)
+
+    @jax.jit
+    def _inverse(self, z, context):
         if self.context_size and context is not None:
             batch_shape = jnp.broadcast_shapes(z.shape[:-1], context.shape[:-1])
             z = jnp.broadcast_to(z, batch_shape + self.event_shape)
