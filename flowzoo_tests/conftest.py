@@ -1,9 +1,14 @@
+"""Settings that must stand before JAX starts, and fixtures for all tests."""
+
 import os
 
-import jax
-import pytest
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+)
 
-os.environ.setdefault("JAX_PLATFORMS", "cpu")
+import jax  # noqa: E402
+import pytest  # noqa: E402
 
 
 @pytest.fixture

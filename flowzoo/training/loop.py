@@ -5,6 +5,7 @@ import time
 from etils import epath
 from flax import nnx
 import jax
+from jax.sharding import Mesh
 import jax.numpy as jnp
 from ml_collections import config_dict
 import numpy as np
@@ -61,13 +62,20 @@ def build_flow(config: config_dict.ConfigDict, dataset: Dataset) -> Flow:
 class Run:
     """A run of one config on one dataset: its compiled functions and its data on the devices.
 
+    Args:
+      config: see `flowzoo.training.config.default_config`.
+      dataset: what to train on.
+      mesh: the devices to use, all of them by default.
+
     Raises:
       ValueError: if the config does not fit the dataset or the devices.
     """
 
-    def __init__(self, config: config_dict.ConfigDict, dataset: Dataset):
+    def __init__(
+        self, config: config_dict.ConfigDict, dataset: Dataset, mesh: Mesh | None = None
+    ):
         self.config, self.dataset = config, dataset
-        self.mesh = devices.make_mesh()
+        self.mesh = mesh or devices.make_mesh()
         check_config(config, len(dataset.train), self.mesh.size)
         self.flow = build_flow(config, dataset)
         self.graph, self.variables = split(self.flow)

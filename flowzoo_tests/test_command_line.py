@@ -1,0 +1,210 @@
+"""The command lines as a user types them, each in a process of its own."""
+
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+DIGITS = f"--config={ROOT / 'configs' / 'digits.py'}:smoke"
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"} | {"JAX_PLATFORMS": "cpu"}
+# How often the run that is killed at random moments is killed; the figure in the README is for 20.
+KILLS = int(os.environ.get("FLOWZOO_KILLS", "2"))
+
+
+def command(program, *arguments):
+    return [sys.executable, "-m", f"flowzoo.{program}", *arguments]
+
+
+def run(program, *arguments, cwd):
+    return subprocess.run(
+        command(program, *arguments),
+        cwd=cwd,
+        env=ENVIRONMENT | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The folder in which the smoke run of the digits was started, and what it printed."""
+    folder = tmp_path_factory.mktemp("cwd")
+    done = run("train", DIGITS, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
+def test_train_writes_results_into_the_default_workdir(trained):
+    folder, printed = trained
+    results = json.loads((folder / "runs/digits-relative_gradient/results.json").read_text())
+    assert f"{results['log_likelihood_nats']:.3f} ± " in printed
+    assert "Gaussian fitted to the same split" in printed
+
+
+def test_evaluate_repeats_the_result_and_sample_draws(trained):
+    folder, printed = trained
+    again = run("evaluate", "--workdir=runs/digits-relative_gradient", cwd=folder)
+    assert again.stdout.splitlines()[0] == printed.splitlines()[0]
+    drawn = run(
+        "sample", "--workdir=runs/digits-relative_gradient", "--num_samples=7", "--out=a/b", cwd=folder
+    )
+    assert "7 samples of shape (64,)" in drawn.stdout
+    assert (folder / "a" / "b.png").stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("program", "arguments", "sentence"),
+    [
+        ("train", [DIGITS, "--config.bathc_size=3"], "Unknown config key"),
+        ("train", [DIGITS.replace("smoke", "gan")], "'gan', expected one of the models"),
+        ("train", [DIGITS, "--config.dataset.name=digit"], "Did you mean 'digits'"),
+        ("train", [DIGITS, "--config.model.name=relative"], "Did you mean 'relative_gradient'"),
+        ("train", [DIGITS, "--config.batch_size=0"], "expected at least 1"),
+        ("train", [DIGITS, "--config.batch_size=5000"], "only 1000 training examples"),
+        ("train", [DIGITS, "--config.batch_size=many"], "invalid literal"),
+        ("train", [DIGITS, "--workdir=/proc/forbidden"], "/proc/forbidden"),
+        ("train", ["--config=nowhere.py"], "nowhere.py"),
+        ("train", [], "--config is missing"),
+        ("train", [DIGITS, "stray"], "Unexpected argument 'stray'"),
+        ("evaluate", ["--workdir=nowhere"], "nowhere is not a workdir"),
+        ("sample", ["--workdir=nowhere", "--num_samples=0"], "num_samples"),
+    ],
+)
+def test_errors_are_one_sentence_and_exit_code_1(program, arguments, sentence, tmp_path):
+    failed = run(program, *arguments, cwd=tmp_path)
+    assert failed.returncode == 1
+    assert sentence in failed.stderr and "Traceback" not in failed.stderr
+    assert failed.stderr.strip().startswith("Error:")
+    assert len(failed.stderr.strip().splitlines()) == 1
+
+
+def test_a_missing_image_set_says_both_ways_out(tmp_path):
+    config = f"--config={ROOT / 'configs' / 'mnist.py'}:smoke"
+    environment = ENVIRONMENT | {"PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
+    environment.pop("TFDS_DATA_DIR", None)
+    failed = subprocess.run(
+        command("train", config), cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    if failed.returncode == 0:
+        pytest.skip("MNIST could be downloaded here")
+    assert failed.returncode == 1 and "Traceback" not in failed.stderr
+    assert "data_dir" in failed.stderr
+
+
+def test_label_of_an_unconditional_model_is_refused(trained):
+    folder, _ = trained
+    failed = run("sample", "--workdir=runs/digits-relative_gradient", "--label=3", cwd=folder)
+    assert failed.returncode == 1 and "unconditional" in failed.stderr
+
+
+def test_killed_runs_end_where_an_uninterrupted_one_does(tmp_path):
+    """kill -9 at random moments, also while a checkpoint is being written."""
+    import random
+
+    from flowzoo.training.checkpoints import FOLDER
+
+    options = [
+        DIGITS.replace(":smoke", ""),
+        "--config.num_epochs=60",
+        "--config.checkpoint_seconds=0",
+    ]
+    whole = run("train", *options, "--workdir=whole", cwd=tmp_path)
+    assert whole.returncode == 0, whole.stderr
+    moments = random.Random(0)
+    for kill in range(KILLS):
+        started = subprocess.Popen(
+            command("train", *options, "--workdir=killed"),
+            cwd=tmp_path,
+            env=ENVIRONMENT | {"PYTHONPATH": str(ROOT)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        checkpoints = tmp_path / "killed" / FOLDER
+        steps = {path.name for path in checkpoints.glob("[0-9]*")}
+        # Wait for progress, then for a random moment of it.
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and started.poll() is None:
+            if {path.name for path in checkpoints.glob("[0-9]*")} - steps:
+                break
+            time.sleep(0.01)
+        time.sleep(moments.uniform(0, 0.5))
+        finished = started.poll() is not None
+        if not finished:
+            os.kill(started.pid, signal.SIGKILL)
+        started.wait()
+        assert not finished or kill > 0, "the run ended before it could be killed"
+        if finished:
+            break
+    resumed = run("train", *options, "--workdir=killed", cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    assert read_best(tmp_path / "killed") == read_best(tmp_path / "whole")
+    results = [json.loads((tmp_path / d / "results.json").read_text()) for d in ("whole", "killed")]
+    for each in results:
+        each.pop("wall_seconds")
+    assert results[0] == results[1]
+
+
+def read_best(workdir) -> dict[str, bytes]:
+    """The final state of a run, bit for bit."""
+    import jax
+    import orbax.checkpoint as ocp
+
+    step = max(int(path.name) for path in (workdir / "checkpoints").iterdir())
+    state = {}
+    for item in ("best", "progress"):
+        arrays = ocp.StandardCheckpointer().restore(workdir / "checkpoints" / str(step) / item)
+        state |= {f"{item}:{k}": jax.device_get(v).tobytes() for k, v in arrays.items()}
+    return state
+
+
+def start_processes(folder, *options):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    return [
+        subprocess.Popen(
+            command(
+                "train",
+                DIGITS,
+                "--workdir=shared",
+                f"--coordinator_address={address}",
+                "--num_processes=2",
+                f"--process_id={i}",
+                *options,
+            ),
+            cwd=folder,
+            env=ENVIRONMENT | {"PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for i in range(2)
+    ]
+
+
+def test_two_processes_train_as_one_and_one_writes(trained, tmp_path):
+    processes = start_processes(tmp_path)
+    printed = [process.communicate(timeout=300) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], printed
+    assert ["test log-likelihood" in out for out, _ in printed] == [True, False]
+    results = json.loads((tmp_path / "shared" / "results.json").read_text())
+    alone = json.loads((trained[0] / "runs/digits-relative_gradient/results.json").read_text())
+    assert results["log_likelihood_nats"] == pytest.approx(alone["log_likelihood_nats"], rel=1e-5)
+    lines = (tmp_path / "shared" / "metrics.jsonl").read_text().splitlines()
+    assert len(lines) == 1
+    assert len(list((tmp_path / "shared").glob("events*"))) == 1
+
+
+def test_a_batch_that_does_not_divide_over_processes_is_refused(tmp_path):
+    processes = start_processes(tmp_path, "--config.batch_size=75")
+    for process in processes:
+        _, error = process.communicate(timeout=300)
+        assert process.returncode == 1 and "does not divide over 2 devices" in error

@@ -1,0 +1,140 @@
+import shutil
+
+import chex
+import jax
+import numpy as np
+import pytest
+
+from flowzoo.training.checkpoints import Checkpoints
+from flowzoo.training.load import load_run
+from flowzoo.training.loop import Run, load_data, train_and_evaluate
+from flowzoo.training.state import from_arrays, to_arrays
+from flowzoo_tests.training.small import MODEL, small_config
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run: its workdir and its results."""
+    workdir = tmp_path_factory.mktemp("finished") / "run"
+    return workdir, train_and_evaluate(small_config(), workdir)
+
+
+@pytest.fixture
+def workdir(finished, tmp_path):
+    return shutil.copytree(finished[0], tmp_path / "run")
+
+
+def final_state(workdir, config=None):
+    config = config or small_config()
+    run = Run(config, load_data(config))
+    checkpoints = Checkpoints(workdir, read_only=True)
+    try:
+        return jax.device_get(checkpoints.restore(run.place(run.flow)))
+    finally:
+        checkpoints.close()
+
+
+def test_results_say_what_was_run(finished):
+    workdir, results = finished
+    assert results["dataset"] == "digits" and results["model"] == "relative_gradient"
+    assert results["num_parameters"] == 2 * (64 * 64 + 64)
+    assert results["epochs"] == 2 and results["best_epoch"] in (1, 2)
+    assert -200 < results["log_likelihood_nats"] < -50
+    assert 0 < results["two_standard_errors"] < 10 and 1 < results["bits_per_dim"] < 4
+    for name in ("results.json", "config.json", "metrics.jsonl", "samples.png", "curve.png"):
+        assert (workdir / name).stat().st_size > 0
+    assert any(path.name.startswith("events") for path in workdir.iterdir())
+
+
+def test_a_run_that_is_cut_into_pieces_ends_in_the_same_state(finished, tmp_path, monkeypatch):
+    class Killed(Exception):
+        pass
+
+    real, calls = Checkpoints.save, []
+
+    def save_and_die(self, state):
+        real(self, state)
+        self.wait()
+        calls.append(int(state.step))
+        if len(calls) < 4:
+            raise Killed
+
+    monkeypatch.setattr(Checkpoints, "save", save_and_die)
+    config = small_config(checkpoint_seconds=0.0)
+    monkeypatch.setattr("flowzoo.training.workdir.claim", lambda *_: None)
+    for _ in range(3):
+        with pytest.raises(Killed):
+            train_and_evaluate(config, tmp_path / "run")
+    results = train_and_evaluate(config, tmp_path / "run")
+    assert calls[:3] == sorted(set(calls[:3])) and calls[2] < 50
+    assert results["log_likelihood_nats"] == finished[1]["log_likelihood_nats"]
+    chex.assert_trees_all_equal(
+        to_arrays(final_state(tmp_path / "run")), to_arrays(final_state(finished[0]))
+    )
+
+
+def test_the_flow_of_a_workdir_scores_as_the_run_said(finished):
+    from flowzoo.training.results import test_results as score
+
+    flow, dataset, _ = load_run(finished[0])
+    assert score(flow, dataset)["log_likelihood_nats"] == pytest.approx(
+        finished[1]["log_likelihood_nats"], abs=1e-3
+    )
+
+
+def test_a_truncated_checkpoint_is_refused(workdir):
+    arrays = max((workdir / "checkpoints").rglob("d/*"), key=lambda path: path.stat().st_size)
+    arrays.write_bytes(arrays.read_bytes()[: arrays.stat().st_size // 2])
+    with pytest.raises(ValueError, match="cannot be restored"):
+        final_state(workdir)
+
+
+def test_a_foreign_checkpoint_names_what_does_not_fit(workdir):
+    with pytest.raises(ValueError, match="missing .*unexpected none"):
+        final_state(workdir, small_config(model=MODEL | dict(num_layers=3)))
+
+
+def test_a_folder_without_checkpoints_is_said_to_be_one(tmp_path):
+    with pytest.raises(FileNotFoundError, match="is not a workdir"):
+        load_run(tmp_path)
+    with pytest.raises(FileNotFoundError, match="no checkpoint"):
+        Checkpoints(tmp_path, read_only=True)
+
+
+def test_a_workdir_of_another_config_is_refused_with_the_keys(workdir):
+    with pytest.raises(ValueError, match=r"batch_size \(there 16, now 32\)"):
+        train_and_evaluate(small_config(batch_size=32), workdir)
+
+
+def test_a_singular_weight_is_refused_at_load(workdir):
+    config = small_config()
+    run = Run(config, load_data(config))
+    checkpoints = Checkpoints(workdir)
+    state = checkpoints.restore(run.place(run.flow))
+    arrays = to_arrays(state)
+    name = next(n for n in arrays if n.startswith("best/") and n.endswith("weight"))
+    arrays[name] = np.zeros_like(arrays[name])
+    arrays["step"] = np.int32(int(state.step) + 1)
+    checkpoints.save(from_arrays(arrays, state))
+    checkpoints.close()
+    with pytest.raises(ValueError, match="singular"):
+        load_run(workdir)
+
+
+def test_a_run_without_space_says_so(tmp_path, monkeypatch):
+    def full(self, state):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Checkpoints, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        train_and_evaluate(small_config(num_epochs=1), tmp_path / "run")
+
+
+def test_a_diverging_run_keeps_the_last_good_checkpoint(tmp_path):
+    rising = dict(name="sgd", learning_rate=50.0, warmup_steps=2000)
+    config = small_config(optimizer=rising, checkpoint_seconds=0.0, num_epochs=50)
+    with pytest.raises(FloatingPointError, match=r"at step \d+ \(epoch \d+\)"):
+        train_and_evaluate(config, tmp_path / "run")
+    state = final_state(tmp_path / "run", config)
+    assert int(state.step) > 0
+    chex.assert_tree_all_finite(to_arrays(state.variables))

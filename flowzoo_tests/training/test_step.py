@@ -1,0 +1,163 @@
+import dataclasses
+
+import chex
+import jax
+from jax.sharding import Mesh
+import numpy as np
+import optax
+import pytest
+
+from flowzoo.training.devices import AXIS
+from flowzoo.training.evaluation import make_log_probs, summarize
+from flowzoo.training.loop import Run, load_data
+from flowzoo.training.state import merge, to_arrays
+from flowzoo.training.step import make_batch
+from flowzoo_tests.training.small import small_config
+
+
+def run_on(num_devices: int, **keys) -> Run:
+    config = small_config(**keys)
+    return Run(config, load_data(config), Mesh(np.array(jax.devices()[:num_devices]), (AXIS,)))
+
+
+def after(run: Run, steps: int):
+    state = run.start()
+    for epoch in range(0, -(-steps // run.steps_per_epoch)):
+        order = run.shuffle(state.key, epoch)
+        stop = min(steps, (epoch + 1) * run.steps_per_epoch)
+        state, report = run.run_steps(state, run.x, run.labels, order, np.int32(stop))
+        assert report.failed_step == -1 and report.finite
+    return state, report
+
+
+@pytest.mark.parametrize("gradient", ["relative", "relative_optax"])
+def test_eight_devices_train_as_one(gradient):
+    one, report = after(run_on(1, gradient=gradient), 50)
+    eight, reports = after(run_on(8, gradient=gradient), 50)
+    assert int(eight.step) == 50
+    for a, b in zip(jax.tree.leaves(one.variables.params), jax.tree.leaves(eight.variables.params)):
+        a, b = np.asarray(a), np.asarray(b)
+        error = np.linalg.norm(a - b) / np.linalg.norm(a)
+        assert error < 1e-5
+    chex.assert_trees_all_close(*jax.device_get((report, reports)), rtol=1e-3)
+
+
+def test_relative_and_optax_take_the_same_steps():
+    fused, _ = after(run_on(1, gradient="relative"), 20)
+    chained, _ = after(run_on(1, gradient="relative_optax"), 20)
+    chex.assert_trees_all_close(fused.variables.params, chained.variables.params, rtol=1e-3, atol=1e-5)
+    ordinary, _ = after(run_on(1, gradient="ordinary"), 20)
+    with pytest.raises(AssertionError):
+        chex.assert_trees_all_close(
+            fused.variables.params, ordinary.variables.params, rtol=1e-3, atol=1e-5
+        )
+
+
+def compiled_step(gradient: str) -> str:
+    run = run_on(1, gradient=gradient)
+    state = run.start()
+    order = run.shuffle(state.key, 0)
+    lowered = run.run_steps.lower(state, run.x, run.labels, order, np.int32(5))
+    return lowered.compile().as_text()
+
+
+@pytest.mark.parametrize("gradient", ["relative", "relative_optax", "transposed"])
+def test_no_factorisation_is_left_in_the_step(gradient):
+    assert "getrf" not in compiled_step(gradient)
+
+
+def test_the_ordinary_step_does_factor():
+    assert "getrf" in compiled_step("ordinary")
+
+
+def test_steps_do_not_depend_on_how_many_a_dispatch_takes():
+    run = run_on(1)
+    whole, _ = after(run, 10)
+    state = run.start()
+    order = run.shuffle(state.key, 0)
+    for stop in (1, 4, 10):
+        state, _ = run.run_steps(state, run.x, run.labels, order, np.int32(stop))
+    chex.assert_trees_all_equal(to_arrays(state), to_arrays(whole))
+
+
+def test_training_raises_the_likelihood():
+    run = run_on(1)
+    state = run.start()
+    log_probs = make_log_probs(run.mesh)
+    before = float(log_probs(merge(run.graph, state.variables), *run.seen).mean())
+    state, _ = after(run, 200)
+    assert float(log_probs(merge(run.graph, state.variables), *run.seen).mean()) > before + 0.5
+
+
+def test_a_diverging_step_is_named():
+    run = run_on(1, optimizer=dict(name="sgd", learning_rate=1e6))
+    state = run.start()
+    order = run.shuffle(state.key, 0)
+    state, report = run.run_steps(state, run.x, run.labels, order, np.int32(25))
+    assert 0 < int(report.failed_step) < 25
+    assert int(state.step) == int(report.failed_step) + 1
+
+
+def test_noise_is_fresh_each_epoch_and_the_same_for_the_same_row():
+    run = run_on(1)
+    key = jax.random.key_data(jax.random.key(0))
+    rows = np.array([3, 1, 4])
+    first, again, next_epoch = (
+        make_batch(run.dataset, run.x, None, r, key, epoch).x
+        for r, epoch in ((rows, 0), (rows[::-1], 0), (rows, 1))
+    )
+    np.testing.assert_array_equal(first, again[::-1])
+    assert np.all(np.any(first != next_epoch, axis=1))
+    levels = run.dataset.preprocessing.inverse(first)
+    np.testing.assert_array_equal(np.floor(levels + 1e-4), run.dataset.train.x[rows])
+
+
+def test_flips_mirror_whole_images():
+    run = run_on(1)
+    dataset = load_data(small_config())
+    flipping = dataclasses.replace(dataset, horizontal_flip=True, dequantize=False)
+    key, rows = jax.random.key_data(jax.random.key(0)), np.arange(64)
+    x = flipping.preprocessing.inverse(make_batch(flipping, run.x, None, rows, key, 0).x)
+    images, originals = (
+        np.asarray(a, np.float64).reshape(-1, 8, 8) for a in (x, dataset.train.x[:64])
+    )
+    mirrored = np.abs(images - originals[:, :, ::-1]).max((1, 2)) < 1e-3
+    kept = np.abs(images - originals).max((1, 2)) < 1e-3
+    assert np.all(mirrored | kept) and 10 < mirrored.sum() < 54
+
+
+def test_the_epoch_order_visits_every_row_once():
+    run = run_on(1)
+    orders = [np.asarray(run.shuffle(jax.random.key_data(jax.random.key(0)), e)) for e in (0, 1)]
+    for order in orders:
+        assert sorted(order.ravel()) == list(range(400))
+    assert np.any(orders[0] != orders[1])
+
+
+def test_parameter_average_follows_the_parameters():
+    run = run_on(1, parameter_average=0.9, num_epochs=1)
+    state = run.start()
+    average = jax.device_get(state.variables.params)
+    order = run.shuffle(state.key, 0)
+    for step in range(3):
+        state, _ = run.run_steps(state, run.x, run.labels, order, np.int32(step + 1))
+        decay = min(0.9, (1 + step) / (10 + step))
+        params = jax.device_get(state.variables.params)
+        average = optax.incremental_update(params, average, 1 - decay)
+    chex.assert_trees_all_close(jax.device_get(state.average), average, atol=1e-6)
+
+
+def test_log_probs_over_devices_are_those_of_one_call():
+    run = run_on(8)
+    flow = merge(run.graph, run.start().variables)
+    x = run.unseen[0][:37]
+    np.testing.assert_allclose(make_log_probs(run.mesh)(flow, x, None), flow.log_prob(x), rtol=1e-4)
+
+
+def test_summary():
+    values = np.array([1.0, 2.0, 3.0, 4.0])
+    mean, two_standard_errors = summarize(values)
+    assert mean == 2.5
+    np.testing.assert_allclose(two_standard_errors, 2 * values.std(ddof=1) / 2)
+
+
