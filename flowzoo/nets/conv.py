@@ -70,6 +70,6 @@ class ResidualConvNet(nnx.Module):
         if self.context_weight is not None:
             check_context(context, self.context_size)
             h = h + jnp.expand_dims(context @ self.context_weight[...].T, (-3, -2))
-        for inner, outer in zip(self.inner, self.outer):
+        for inner, outer in zip(self.inner, self.outer, strict=True):
             h = h + outer(jax.nn.relu(inner(jax.nn.relu(h))))
         return self.last(jax.nn.relu(h))

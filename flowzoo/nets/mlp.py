@@ -1,6 +1,7 @@
 """Plain networks: every output sees every input."""
 
 from collections.abc import Sequence
+import itertools
 import math
 
 from flax import nnx
@@ -54,7 +55,7 @@ class MLP(nnx.Module):
         first = num_inputs + context_size
         self.weights = nnx.List(
             [draw(gain, first, (sizes[0], num_inputs))]
-            + [draw(gain, before, (after, before)) for before, after in zip(sizes, sizes[1:])]
+            + [draw(gain, before, (after, before)) for before, after in itertools.pairwise(sizes)]
         )
         self.biases = nnx.List([nnx.Param(jnp.zeros(size)) for size in sizes])
         self.context_weight = draw(gain, first, (sizes[0], context_size)) if context_size else None
@@ -64,7 +65,7 @@ class MLP(nnx.Module):
     def __call__(self, x: jax.Array, context: jax.Array | None = None) -> jax.Array:
         """`y: [..., num_outputs]` of `x: [..., num_inputs]` and `context: [..., C]`."""
         h = x
-        for i, (weight, bias) in enumerate(zip(self.weights, self.biases)):
+        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             a = h @ weight[...].T + bias[...]
             if i == 0 and self.context_weight is not None:
                 check_context(context, self.context_size)

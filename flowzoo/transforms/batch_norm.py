@@ -32,8 +32,8 @@ class BatchNorm(Transform):
       axis_name: the mapped axis over which statistics are averaged, or None.
 
     Raises:
-      ValueError: if the event has no axis, ε is not positive, or the inverse is asked of a copy that
-        uses batch statistics.
+      ValueError: if the event has no axis, ε is not positive, or the inverse is asked of a copy
+        that uses batch statistics.
     """
 
     def __init__(self, event_shape: tuple[int, ...], *, eps: float = 1e-5):
@@ -73,8 +73,8 @@ class BatchNorm(Transform):
         self.check_latent(z)
         if self.batch_statistics:
             raise ValueError(
-                "BatchNorm has no inverse while it uses the statistics of the batch, which only the "
-                "forward direction sees; invert the model that with_batch_statistics copied."
+                "BatchNorm has no inverse while it uses the statistics of the batch, which only "
+                "the forward direction sees; invert the model that with_batch_statistics copied."
             )
         log_scale = self._log_scale(self.variance[...])
         x = (z - self.beta[...]) * jnp.exp(-log_scale) + self.mean[...]

@@ -57,8 +57,8 @@ class Coupling(Transform):
 class AffineCoupling(Coupling):
     """`z_i = x_i` where the mask is 1, else `z_i = x_i exp(s_i(x_A, c)) + t_i(x_A, c)`.
 
-    s and t are two networks that see the coordinates x_A where the mask is 1, and the context. Their
-    last layers start at zero, the transform at the identity.
+    s and t are two networks that see the coordinates x_A where the mask is 1, and the context.
+    Their last layers start at zero, the transform at the identity.
 
     Sources: `Coupling`'s; Papamakarios, Pavlakou, Murray, "Masked autoregressive flow for density
     estimation", arXiv 1705.07057, for the networks.

@@ -4,7 +4,6 @@ from abc import abstractmethod
 import math
 
 from flax import nnx
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -84,7 +83,7 @@ class CheckerboardCoupling(ImageCoupling):
         return changed
 
     def scale_and_shift(self, kept, context):
-        # The whole image counts as changed; with zeros here, what is kept is mapped by the identity.
+        # The whole image counts as changed; zeros here map what is kept by the identity.
         return tuple(
             jnp.where(self._is_kept(), 0, a) for a in super().scale_and_shift(kept, context)
         )

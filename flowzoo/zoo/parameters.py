@@ -32,11 +32,11 @@ def match_parameters(
     """A baseline with as many trained parameters as another model, as closely as a width allows.
 
     The number of hidden layers is the config's; all get the same width, at least `SMALLEST_WIDTH`.
-    Parameters are counted on the built model, without allocating it. Of two widths equally close, the
-    smaller is taken.
+    Parameters are counted on the built model, without allocating it. Of two widths equally close,
+    the smaller is taken.
 
-    Source: Gresele et al., "Relative gradient optimization of the Jacobian term in unsupervised deep
-    learning", arXiv 2006.15090, appendix H.3.
+    Source: Gresele et al., "Relative gradient optimization of the Jacobian term in unsupervised
+    deep learning", arXiv 2006.15090, appendix H.3.
 
     Args:
       config: `name` and options of a recipe that has `hidden_sizes`, as for `flowzoo.build`.

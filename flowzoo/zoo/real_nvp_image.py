@@ -36,8 +36,8 @@ def real_nvp_image(
     ICLR 2017, arXiv 1605.08803.
 
     Each scale but the last: three checkerboard couplings, a squeeze, three channel-wise couplings,
-    and half of the channels become latents. The last scale: four checkerboard couplings. The latents
-    of all scales together are one vector of D numbers. The networks have no batch or weight
+    and half of the channels become latents. The last scale: four checkerboard couplings. The
+    latents of all scales together are one vector of D numbers. The networks have no batch or weight
     normalisation inside, which the source's have.
 
     Args:

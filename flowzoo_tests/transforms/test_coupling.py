@@ -67,7 +67,9 @@ def test_a_batch_of_contexts_meets_one_event():
 
 def test_real_nvp_sees_every_pair_of_coordinates():
     flow = real_nvp(dim=5)
-    jacobian = jax.jit(lambda f, x: jax.jacfwd(f.forward)(x))(flow.transform, jnp.linspace(-1, 1, 5))
+    jacobian = jax.jit(lambda f, x: jax.jacfwd(f.forward)(x))(
+        flow.transform, jnp.linspace(-1, 1, 5)
+    )
     assert np.all(jacobian != 0)
 
 

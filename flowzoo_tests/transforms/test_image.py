@@ -52,7 +52,9 @@ def test_jacobian_of_a_coupling_has_the_zero_pattern_of_its_mask(kind, parity):
     between_changed = jacobian[~kept][:, ~kept]
     np.testing.assert_array_equal(between_changed != 0, np.eye(np.sum(~kept), dtype=bool))
     assert np.any(jacobian[~kept][:, kept] != 0, 1).all()
-    np.testing.assert_array_equal(forward_and_log_det(layer, x)[0].reshape(27)[kept], x.ravel()[kept])
+    np.testing.assert_array_equal(
+        forward_and_log_det(layer, x)[0].reshape(27)[kept], x.ravel()[kept]
+    )
 
 
 def test_squeeze_makes_a_pixel_of_each_block_of_four():
@@ -161,8 +163,6 @@ def test_bad_shapes_are_told_what_was_expected():
     with pytest.raises(ValueError, match="1 … 2 channels"):
         T.FactorOut((2, 2, 3), T.TanhMix((2, 2, 3)))
     with pytest.raises(ValueError, match="H W C = D"):
-        flowzoo.build(
-            {"name": "real_nvp_image", "image_shape": (2, 2, 3)}, (11,), rngs=nnx.Rngs(0)
-        )
+        flowzoo.build({"name": "real_nvp_image", "image_shape": (2, 2, 3)}, (11,), rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match="3 scales"):
         real_nvp((6, 6, 1), num_scales=3)
