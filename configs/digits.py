@@ -1,5 +1,6 @@
 """Digits: scikit-learn's 1,797 images of 8 × 8 pixels, inside the installed package."""
 
+from flowzoo.training.baselines import baselines
 from flowzoo.training.config import choose
 
 MODELS = {
@@ -18,6 +19,7 @@ MODELS = {
         num_epochs=300,
         patience=300,
     ),
+    **baselines((100,)),
 }
 
 

@@ -1,5 +1,6 @@
 """MNIST."""
 
+from flowzoo.training.baselines import baselines
 from flowzoo.training.config import choose
 
 FLOW = dict(
@@ -24,6 +25,19 @@ MODELS = {
         model=FLOW | dict(center=0.0, whiten=False, init="orthogonal"),
         optimizer=dict(learning_rate=1e-4),
         num_epochs=100,
+    ),
+    **baselines((1024, 1024)),
+    "real_nvp_image": dict(
+        model=dict(
+            name="real_nvp_image",
+            image_shape=(28, 28, 1),
+            num_scales=2,
+            hidden_channels=32,
+            num_blocks=4,
+            batch_norm=True,
+            conv1x1=False,
+        ),
+        optimizer=dict(learning_rate=1e-3, l2=5e-5),
     ),
 }
 

@@ -36,7 +36,9 @@ class Labels:
                 f"0 … {self.num_classes - 1} of shape [...]."
             )
         if not isinstance(context, jax.core.Tracer) and context.size:
-            low, high = int(np.min(context)), int(np.max(context))
+            # Numpy, because under jit even an operation on known values would be traced.
+            values = np.asarray(context)
+            low, high = int(values.min()), int(values.max())
             if low < 0 or high >= self.num_classes:
                 raise ValueError(
                     f"The context holds the label {low if low < 0 else high}, expected labels "

@@ -51,8 +51,9 @@ def main(argv: list[str]) -> None:
 
 
 def default_workdir(config) -> str:
-    """`runs/<dataset>-<model>`, a conditional model marked as such."""
-    name = f"{config.dataset.name.replace('/', '-')}-{config.model.name}"
+    """`runs/<dataset>-<model>`, with the number of layers of a baseline that comes in several."""
+    layers = config.model.get("num_layers", "") if config.model.name != "relative_gradient" else ""
+    name = f"{config.dataset.name.replace('/', '-')}-{config.model.name}{layers}"
     return os.path.join("runs", name + ("-conditional" if config.conditional else ""))
 
 

@@ -28,6 +28,8 @@ def default_config() -> config_dict.ConfigDict:
         model=dict(name=""),
         # Condition the model on the dataset's labels.
         conditional=False,
+        # If not 0: choose the width of `model.hidden_sizes` so that there are about as many parameters.
+        num_parameters=0,
         # relative (fused rule), relative_optax, transposed or ordinary.
         gradient="relative",
         optimizer=dict(
@@ -39,7 +41,9 @@ def default_config() -> config_dict.ConfigDict:
             clip_norm=config_dict.placeholder(float),  # of the gradient over all parameters
             l2=0.0,  # l2 · ½‖θ‖² is added to the loss, for the parameters named by decay_pattern
             weight_decay=0.0,  # decoupled from the gradient, as in AdamW
-            decay_pattern="kernel$",  # regular expression searched for in parameter names
+            # Regular expression searched for in parameter names; this one finds the weights of the
+            # networks inside conditioners.
+            decay_pattern="net/.*(weight|kernel)",
         ),
         # Evaluate an exponential moving average of the parameters with this decay; 0: the last.
         parameter_average=0.0,

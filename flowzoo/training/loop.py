@@ -25,6 +25,7 @@ from flowzoo.training.state import Best, TrainState, Variables, initial_state, m
 from flowzoo.training.step import make_loss, make_run_steps, make_shuffle
 from flowzoo.transforms.dense import check_invertible, log_det_counts
 from flowzoo.zoo import build
+from flowzoo.zoo.parameters import match_parameters
 
 SECONDS_PER_DISPATCH = 1.0
 
@@ -56,7 +57,10 @@ def build_flow(config: config_dict.ConfigDict, dataset: Dataset) -> Flow:
             raise ValueError(f"config.conditional is set, but {dataset.name} has no labels.")
         context = Labels(dataset.num_classes)
     rngs = nnx.Rngs(jax.random.key(config.seed))
-    return build(config.model, dataset.event_shape, context=context, rngs=rngs)
+    model = config.model
+    if config.num_parameters:
+        model = match_parameters(model, dataset.event_shape, config.num_parameters, context=context)
+    return build(model, dataset.event_shape, context=context, rngs=rngs)
 
 
 class Run:

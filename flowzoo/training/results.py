@@ -5,7 +5,6 @@ import platform
 from typing import Any
 
 from etils import epath
-from flax import nnx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +18,7 @@ from flowzoo.training.evaluation import make_log_probs, summarize
 from flowzoo.training.metrics import read_metrics
 from flowzoo.training.workdir import RESULTS, write_json
 from flowzoo.transforms import Whiten
+from flowzoo.zoo.parameters import num_parameters
 
 # Validation and test noise: the same whatever the run's seed, so that results compare.
 EVALUATION_SEED = 0
@@ -48,7 +48,7 @@ def test_results(flow: Flow, dataset: Dataset) -> dict[str, Any]:
     results = {
         "log_likelihood_nats": mean,
         "two_standard_errors": two_standard_errors,
-        "num_parameters": sum(a.size for a in jax.tree.leaves(nnx.state(flow, nnx.Param))),
+        "num_parameters": num_parameters(flow),
     }
     if dataset.bits_per_dim:
         log_det = -jax.jit(dataset.preprocessing.inverse_and_log_det)(x)[1]

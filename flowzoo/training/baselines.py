@@ -1,0 +1,38 @@
+"""The baselines of the MAF paper's tables, with its protocol, for the configs to choose from.
+
+Source: Papamakarios, Pavlakou, Murray, "Masked autoregressive flow for density estimation", NeurIPS
+2017, arXiv 1705.07057: batches of 100, Adam, L2 weight 1e-6 on the networks' weights, patience of 30
+epochs, 10 mixture components, the order reversed and batch normalisation between layers.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+
+def baselines(hidden_sizes: Sequence[int], activation: str = "relu") -> dict[str, dict[str, Any]]:
+    """For `flowzoo.training.config.choose`: what each baseline changes in the default config.
+
+    Args:
+      hidden_sizes: of every network.
+      activation: of the autoregressive networks; Real NVP's are tanh (scale) and ReLU (shift).
+    """
+    network = dict(hidden_sizes=tuple(hidden_sizes), activation=activation)
+    masked = network | dict(degrees="sequential", residual=False)
+    stacked = masked | dict(batch_norm=True, inverse_method="sequential")
+    coupling = dict(name="real_nvp", hidden_sizes=tuple(hidden_sizes), batch_norm=True)
+
+    def protocol(learning_rate: float, **model) -> dict[str, Any]:
+        optimizer = dict(learning_rate=learning_rate, l2=1e-6)
+        return dict(model=model, optimizer=optimizer, num_epochs=1000)
+
+    return {
+        # Fitted in closed form before the first step, which is where it stays.
+        "gaussian": dict(model=dict(name="gaussian"), optimizer=dict(learning_rate=0.0), num_epochs=1),
+        "made": protocol(1e-3, name="made", **masked, inverse_method="sequential"),
+        "made_mog": protocol(1e-3, name="made_mog", num_components=10, **masked),
+        "real_nvp5": protocol(1e-4, num_layers=5, **coupling),
+        "real_nvp10": protocol(1e-4, num_layers=10, **coupling),
+        "maf5": protocol(1e-4, name="maf", num_layers=5, **stacked),
+        "maf10": protocol(1e-4, name="maf", num_layers=10, **stacked),
+        "maf_mog5": protocol(1e-4, name="maf_mog", num_layers=5, num_components=10, **stacked),
+    }
