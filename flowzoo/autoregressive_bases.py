@@ -2,7 +2,6 @@
 
 from flax import nnx
 import jax
-import jax.numpy as jnp
 
 from flowzoo.bases import Base
 from flowzoo.nets.masked_mlp import MaskedMLP
@@ -11,11 +10,11 @@ from flowzoo.transforms.transform import check_event
 
 
 class MixtureMADE(Base):
-    """`p(z | c) = Π_i Σ_k π_ik N(z_i; μ_ik, σ_ik²)`, all of them functions of `z_0 … z_{i−1}` and c.
+    """`p(z | c) = Π_i Σ_k π_ik N(z_i; μ_ik, σ_ik²)`, π, μ, σ functions of `z_0 … z_{i−1}` and c.
 
     The density of `MixtureAutoregressive` on a standard normal, as a base of its own: the density
-    then needs no distribution function, and a sample draws a component and a normal number instead of
-    solving for a quantile.
+    then needs no distribution function, and a sample draws a component and a normal number instead
+    of solving for a quantile.
 
     Sources: Germain, Gregor, Murray, Larochelle, "MADE: masked autoencoder for distribution
     estimation", arXiv 1502.03509; Papamakarios, Pavlakou, Murray, "Masked autoregressive flow for

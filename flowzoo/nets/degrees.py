@@ -1,10 +1,11 @@
 """Degrees of hidden units: which inputs a unit of a masked network may see.
 
-Inputs are numbered 0 … D − 1. A unit of degree m in 0 … D − 1 sees the inputs before m, and output i
-sees the units of degree at most i. Degrees are kept sorted: the order of units has no meaning.
+Inputs are numbered 0 … D − 1. A unit of degree m in 0 … D − 1 sees the inputs before m, and output
+i sees the units of degree at most i. Degrees are kept sorted: the order of units has no meaning.
 """
 
 from collections.abc import Sequence
+import itertools
 
 from flax import nnx
 import jax
@@ -15,7 +16,7 @@ def masks(degrees: Sequence, dim: int) -> tuple[list, jax.Array | np.ndarray]:
     """What may be seen: for each hidden layer `[H, fan_in]`, and for the output `[D, H]`."""
     inputs = np.arange(dim)
     hidden = [degrees[0][:, None] > inputs]
-    hidden += [after[:, None] >= before for before, after in zip(degrees, degrees[1:])]
+    hidden += [after[:, None] >= before for before, after in itertools.pairwise(degrees)]
     return hidden, inputs[:, None] >= degrees[-1]
 
 
@@ -43,7 +44,7 @@ def choose_degrees(
       ValueError: if `degrees` is unknown or does not fit `sizes`, or would leave an output without
         an input that it should have.
     """
-    # Input 0 reaches output 1 through units of degree 1 alone, the context output 0 through degree 0.
+    # Input 0 reaches output 1 through units of degree 1 alone, and the context output 0 through 0.
     required = [0] * (conditional or dim == 1) + [1] * (dim > 1)
     if not isinstance(degrees, str):
         layers = [np.sort(np.asarray(layer, np.int32)) for layer in degrees]
@@ -66,7 +67,9 @@ def choose_degrees(
     # Without replacement, so that the bound on one degree's units holds for any draw: programs
     # compiled for one draw then serve the degrees of any checkpoint.
     blocks = tuple(2 * block for block in blocks)
-    layers = [_random(size, block, dim, required, rngs) for size, block in zip(sizes, blocks)]
+    layers = [
+        _random(size, block, dim, required, rngs) for size, block in zip(sizes, blocks, strict=True)
+    ]
     return [layers[0]] * len(layers) if equal else layers, blocks
 
 
@@ -96,8 +99,8 @@ def _check(
 ) -> None:
     if tuple(layer.shape for layer in layers) != tuple((size,) for size in sizes):
         raise ValueError(
-            f"degrees has shapes {[layer.shape for layer in layers]}, expected one list for each of "
-            f"the hidden layers of sizes {sizes}."
+            f"degrees has shapes {[layer.shape for layer in layers]}, expected one list for each "
+            f"of the hidden layers of sizes {sizes}."
         )
     if equal and any(np.any(layer != layers[0]) for layer in layers):
         raise ValueError("A residual network got degrees that differ between its layers.")

@@ -161,12 +161,12 @@ class MaskedAutoregressive(Autoregressive):
 def iterate(sweep, x: jax.Array) -> jax.Array:
     """Repeats `x ← sweep(x)`, `x: [..., D]`, where entry i of the result depends on those before i.
 
-    Ends when no entry changes by more than `4 ε max(1, |x|)`, at the latest after D sweeps, when the
-    result is exact.
+    Ends when no entry changes by more than `4 ε max(1, |x|)`, at the latest after D sweeps, when
+    the result is exact.
     """
     tolerance = 4 * jnp.finfo(x.dtype).eps
-    # Entries that are not exact yet may explode; an infinity that they cause in a hidden unit would,
-    # times a masked weight, be a NaN in entries that are exact.
+    # Entries that are not exact yet may explode; an infinity that they cause in a hidden unit
+    # would, times a masked weight, be a NaN in entries that are exact.
     bound = jnp.sqrt(jnp.finfo(x.dtype).max)
 
     def unfinished(state):

@@ -43,7 +43,7 @@ class Mixture(NamedTuple):
         return jax.nn.logsumexp(self.log_weight - self.log_scale + log_normal_density(u), axis=-2)
 
     def log_tail(self, x: jax.Array, sign: jax.Array) -> jax.Array:
-        """`log P(X <= x)` where the sign is 1 and `log P(X >= x)` where it is −1, all `[..., D]`."""
+        """`log P(X <= x)` where the sign is 1, `log P(X >= x)` where it is −1, all `[..., D]`."""
         u = sign[..., None, :] * self.standardize(x)
         return jax.nn.logsumexp(self.log_weight + log_ndtr(u), axis=-2)
 
@@ -87,8 +87,8 @@ class MixtureAutoregressive(Autoregressive):
 
     `log_det = Σ log p(x_i | x_0 … x_{i−1}, c) − log φ(z_i)`. On a standard normal base this is the
     same density as `MixtureMADE`; use it where latents are wanted, as in the middle of a flow. The
-    inverse solves each `F_i(x_i) = Φ(z_i)` by a safeguarded Newton iteration. All of it works on the
-    logarithm of the smaller tail, and is accurate however far out.
+    inverse solves each `F_i(x_i) = Φ(z_i)` by a safeguarded Newton iteration. All of it works on
+    the logarithm of the smaller tail, and is accurate however far out.
 
     Args:
       dim: D.

@@ -13,10 +13,10 @@ class Triangular(Transform):
     """`z = U_c (x − μ_c)`, U upper triangular with a positive diagonal; `log_det = Σ log U_ii`.
 
     With a standard normal base this is the Gaussian `N(μ_c, (U_cᵀ U_c)⁻¹)`. It starts as N(0, I);
-    `initialize` sets the maximum-likelihood estimate in closed form, and training keeps U invertible.
+    `initialize` sets the maximum-likelihood estimate in closed form; training keeps U invertible.
 
-    The context is either a class (one-hot), with its own μ and U, or real features on which the mean
-    depends linearly, `μ_c = μ + A c`, U being the same for all.
+    The context is either a class (one-hot), with its own μ and U, or real features on which the
+    mean depends linearly, `μ_c = μ + A c`, U being the same for all.
 
     Args:
       dim: D.
@@ -79,7 +79,7 @@ class Triangular(Transform):
             mean, values, vectors = whitening(group, shrinkage=self.shrinkage)
             upper = np.linalg.qr((vectors / np.sqrt(values)).T, mode="r")
             fits.append((mean, upper * np.sign(np.diagonal(upper))[:, None]))
-        means, uppers = (np.stack(parts) for parts in zip(*fits))
+        means, uppers = (np.stack(parts) for parts in zip(*fits, strict=True))
         self.mean[...] = jnp.asarray(means, jnp.float32)
         self.weight[...] = jnp.asarray(np.triu(uppers, 1), jnp.float32)
         diagonals = np.diagonal(uppers, axis1=1, axis2=2)
@@ -91,7 +91,8 @@ class Triangular(Transform):
         if self.context_size and (context is None or context.shape[-1] != self.context_size):
             raise ValueError(
                 f"Triangular with context_size {self.context_size} got context "
-                f"{None if context is None else context.shape}, expected [..., {self.context_size}]."
+                f"{None if context is None else f'of shape {context.shape}'}, expected "
+                f"[..., {self.context_size}]."
             )
         mean = self.mean[...]
         if self.context_weight is not None:

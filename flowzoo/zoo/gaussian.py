@@ -18,8 +18,8 @@ def gaussian(
     """`N(μ, Σ)`, which `Flow.initialize(x, context)` fits in closed form.
 
     Given labels, each class has its own μ and Σ, as in Papamakarios, Pavlakou, Murray, "Masked
-    autoregressive flow for density estimation", arXiv 1705.07057; given features, the mean is linear
-    in them.
+    autoregressive flow for density estimation", arXiv 1705.07057; given features, the mean is
+    linear in them.
 
     Args:
       event_shape: `(D,)`.

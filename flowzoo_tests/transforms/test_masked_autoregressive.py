@@ -1,4 +1,6 @@
-"""Masked autoregressive layers: what each coordinate sees, and both inverses against the naive one."""
+"""Masked autoregressive layers: what each coordinate sees, and the inverses against the naive one."""
+
+import itertools
 
 from flax import nnx
 import jax
@@ -42,7 +44,7 @@ def reachable(degrees, dim):
     """Whether a path of units leads from input j to output i, by the definition of degrees."""
     inputs = np.arange(dim)
     seen = np.asarray(degrees[0])[:, None] > inputs
-    for before, after in zip(degrees, degrees[1:]):
+    for before, after in itertools.pairwise(degrees):
         seen = (np.asarray(after)[:, None] >= np.asarray(before)) @ seen
     return (inputs[:, None] >= np.asarray(degrees[-1])) @ seen
 
