@@ -4,7 +4,7 @@ from flowzoo.training.config import choose
 
 MODEL = dict(
     name="relative_gradient",
-    num_layers=10,
+    num_layers=20,
     activation="smooth_leaky_relu",
     alpha=0.3,
     center=0.0,
@@ -32,7 +32,7 @@ def get_config(argument=None):
         argument,
         models,
         model=MODEL,
-        optimizer=dict(learning_rate=1e-3, schedule="cosine"),
+        optimizer=dict(learning_rate=5e-3, schedule="cosine"),
         num_epochs=300,
         patience=300,
     )

@@ -113,7 +113,7 @@ def test_killed_runs_end_where_an_uninterrupted_one_does(tmp_path):
 
     options = [
         DIGITS.replace(":smoke", ""),
-        "--config.num_epochs=60",
+        f"--config.num_epochs={30 * KILLS}",
         "--config.checkpoint_seconds=0",
     ]
     whole = run("train", *options, "--workdir=whole", cwd=tmp_path)
