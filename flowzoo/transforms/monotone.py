@@ -58,8 +58,12 @@ def invert_increasing(
     def solve(y, lower, upper):
         start = lower + (upper - lower) / 2
         done = jnp.zeros(y.shape, bool)
-        return jax.lax.while_loop(unfinished, improve, (0, start, lower, upper, done))[1]
+        return jax.lax.while_loop(unfinished, improve, (0, start, lower, upper, done))[1:4]
 
-    x = jax.lax.stop_gradient(solve(*fixed))
+    x, lower, upper = jax.lax.stop_gradient(solve(*fixed))
     value, slope = f(x)
-    return x - (value - y) / jax.lax.stop_gradient(slope)
+    step = (value - y) / jax.lax.stop_gradient(slope)
+    # A last Newton step, which f's rounding must not throw out of the bracket; its derivative is
+    # that of the solution in any case.
+    x = jnp.clip(x - jax.lax.stop_gradient(step), lower, upper)
+    return x - (step - jax.lax.stop_gradient(step))
