@@ -37,10 +37,11 @@ class Whiten(Transform):
     def initialize(self, x, context=None):
         self.check_event(x)
         mean, values, vectors = whitening(x, center=self.center, shrinkage=self.shrinkage)
-        self.mean[...] = jnp.asarray(mean, jnp.float32)
-        self.weight[...] = jnp.asarray((vectors / np.sqrt(values)) @ vectors.T, jnp.float32)
-        self.inverse_weight[...] = jnp.asarray((vectors * np.sqrt(values)) @ vectors.T, jnp.float32)
-        self.log_det[...] = jnp.asarray(-0.5 * np.log(values).sum(), jnp.float32)
+        x = jnp.asarray(x)
+        self.mean[...] = jnp.asarray(mean, x.dtype)
+        self.weight[...] = jnp.asarray((vectors / np.sqrt(values)) @ vectors.T, x.dtype)
+        self.inverse_weight[...] = jnp.asarray((vectors * np.sqrt(values)) @ vectors.T, x.dtype)
+        self.log_det[...] = jnp.asarray(-0.5 * np.log(values).sum(), x.dtype)
         return self.forward(x)
 
     def _log_det(self, x: jax.Array) -> jax.Array:
