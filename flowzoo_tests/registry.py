@@ -33,7 +33,7 @@ TRANSFORMS = {
         [0, 1, 1, 0, 0], hidden_sizes=(6,), context_size=2, rngs=rngs
     ),
     "coupling_image": lambda rngs: T.AffineCoupling(
-        [[0, 1], [1, 0]], hidden_sizes=(6, 5), rngs=rngs
+        [[0, 1], [0, 1]], hidden_sizes=(6, 5), rngs=rngs
     ),
     "checkerboard_coupling": lambda rngs: T.CheckerboardCoupling(
         (3, 2, 1), hidden_channels=3, num_blocks=1, context_size=2, rngs=rngs

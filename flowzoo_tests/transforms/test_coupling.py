@@ -13,6 +13,7 @@ from flowzoo.transforms.masked_autoregressive import LOG_SCALE_BOUND
 from flowzoo_tests.perturb import perturbed
 
 MASK = np.array([1, 0, 0, 1, 1, 0, 1])
+MASKS = [MASK, T.alternating_mask(7, 0), T.alternating_mask(7, 1), T.alternating_mask(4, 1)]
 
 
 def coupling(mask=MASK, **options):
@@ -29,13 +30,14 @@ def forward_and_log_det(layer, x, context=None):
     return layer.forward_and_log_det(x, context)
 
 
-def test_jacobian_has_the_zero_pattern_of_the_mask():
-    layer = coupling()
-    x = jax.random.normal(jax.random.key(0), (20, MASK.size))
+@pytest.mark.parametrize("mask", MASKS)
+def test_jacobian_has_the_zero_pattern_of_the_mask(mask):
+    layer = coupling(mask)
+    x = jax.random.normal(jax.random.key(0), (20, mask.size))
     jacobian = jax.jit(lambda f, x: jax.vmap(jax.jacfwd(f.forward))(x))(layer, x)
-    expected = np.eye(MASK.size, dtype=bool) | ((MASK == 0)[:, None] & (MASK == 1))
+    expected = np.eye(mask.size, dtype=bool) | ((mask == 0)[:, None] & (mask == 1))
     np.testing.assert_array_equal(np.any(jacobian != 0, 0), expected)
-    kept = MASK == 1
+    kept = mask == 1
     np.testing.assert_array_equal(forward_and_log_det(layer, x)[0][:, kept], x[:, kept])
 
 
