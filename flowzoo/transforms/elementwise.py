@@ -9,12 +9,29 @@ from flowzoo.transforms.monotone import invert_increasing
 from flowzoo.transforms.transform import Transform, sum_event
 
 
+@jax.custom_jvp
+def sigmoid_and_softplus(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """`1 / (1 + e^{−x})` and its integral `log(1 + e^x)`.
+
+    Both and all their derivatives come from one exponential, where autodiff of the functions in
+    `jax.nn` takes three.
+    """
+    e = jnp.exp(-jnp.abs(x))
+    r = 1 / (1 + e)
+    return jnp.where(x >= 0, r, e * r), jnp.maximum(x, 0) + jnp.log1p(e)
+
+
+@sigmoid_and_softplus.defjvp
+def _sigmoid_and_softplus_jvp(primals, tangents):
+    (x,), (dx,) = primals, tangents
+    sigmoid, softplus = sigmoid_and_softplus(x)
+    return (sigmoid, softplus), (sigmoid * (1 - sigmoid) * dx, sigmoid * dx)
+
+
 def smooth_leaky_relu(x: jax.Array, alpha: float) -> tuple[jax.Array, jax.Array]:
     """`σ(x) = α x + (1 − α) log(1 + e^x)` and `σ'(x) = α + (1 − α) sigmoid(x)`."""
-    return (
-        alpha * x + (1 - alpha) * jax.nn.softplus(x),
-        alpha + (1 - alpha) * jax.nn.sigmoid(x),
-    )
+    sigmoid, softplus = sigmoid_and_softplus(x)
+    return alpha * x + (1 - alpha) * softplus, alpha + (1 - alpha) * sigmoid
 
 
 def tanh_mix(x: jax.Array, alpha: float, beta: float) -> tuple[jax.Array, jax.Array]:
@@ -52,16 +69,14 @@ class SmoothLeakyReLU(Elementwise):
     With a center c it is `σ(x + c) − c`, which nears the identity as c grows: the same layers with
     other biases, but a start near the identity without large biases.
 
-    Source: Gresele et al., "Relative gradient optimization of the Jacobian term in unsupervised deep
-    learning", arXiv 2006.15090, equation 34.
+    Source: Gresele et al., "Relative gradient optimization of the Jacobian term in unsupervised
+    deep learning", arXiv 2006.15090, equation 34.
 
     Raises:
       ValueError: unless 0 < α <= 1.
     """
 
-    def __init__(
-        self, event_shape: tuple[int, ...], *, alpha: float = 0.01, center: float = 0.0
-    ):
+    def __init__(self, event_shape: tuple[int, ...], *, alpha: float = 0.01, center: float = 0.0):
         if not 0 < alpha <= 1:
             raise ValueError(f"SmoothLeakyReLU got alpha {alpha}, expected 0 < alpha <= 1.")
         self.event_shape = tuple(event_shape)
