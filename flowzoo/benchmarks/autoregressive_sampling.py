@@ -40,7 +40,6 @@ def flowzoo_model(dim: int, *, naive: bool = False) -> peers.JaxModel:
     flow = maf(
         (dim,), num_layers=LAYERS, hidden_sizes=(HIDDEN,), batch_norm=False, rngs=nnx.Rngs(0)
     )
-
     graph, parameters, rest = nnx.split(flow, nnx.Param, ...)
 
     def sample(flow, key, n):

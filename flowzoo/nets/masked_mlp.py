@@ -83,6 +83,11 @@ class MaskedMLP(nnx.Module):
 
         gain = math.sqrt(2) if activation == "relu" else 1.0
         hidden_masks, output_mask = masks(layers, dim)
+        # Sequential degrees follow from the sizes, so programs may rely on the zeros they make.
+        sequential = isinstance(degrees, str) and degrees == "sequential"
+        self.corners = tuple(
+            _corner(mask) if sequential else (0, 0) for mask in [*hidden_masks, output_mask]
+        )
         num_inputs = [mask.sum(1) for mask in hidden_masks]
         num_inputs[0] += context_size
         self.weights = nnx.List(
@@ -101,11 +106,11 @@ class MaskedMLP(nnx.Module):
         hidden_masks, output_mask = masks([each[...] for each in self.degrees], self.dim)
         h = x
         for i, (weight, mask) in enumerate(zip(self.weights, hidden_masks, strict=True)):
-            a = h @ (weight[...] * mask).T + self._offset(i, context)
-            h = h + activation(a) if self.residual and i else activation(a)
-        weight = (self.output_weight[...] * output_mask).reshape(-1, h.shape[-1])
-        y = h @ weight.T
-        return y.reshape(*y.shape[:-1], self.num_outputs, self.dim) + self.output_bias[...]
+            a = _product((weight[...] * mask)[None], h, self.corners[i])[..., 0, :]
+            a = activation(a + self._offset(i, context))
+            h = h + a if self.residual and i else a
+        weight = self.output_weight[...] * output_mask
+        return _product(weight, h, self.corners[-1]) + self.output_bias[...]
 
     def generate(
         self,
@@ -221,6 +226,30 @@ class MaskedMLP(nnx.Module):
             [a.reshape(num_tiles, -1, a.shape[-1]) for a in weights],
             [a.reshape(num_tiles, a.shape[0] // num_tiles, a.shape[1]) for a in offsets],
         )
+
+
+def _corner(mask: np.ndarray) -> tuple[int, int]:
+    """The upper half of the rows, and the column from which on all of them are zero."""
+    rows = len(mask) // 2
+    return rows, int(mask[:rows].any(0).sum())
+
+
+def _product(weight: jax.Array, h: jax.Array, corner: tuple[int, int]) -> jax.Array:
+    """`W h: [..., k, out]` of `W: [k, out, in]`, without the work for a corner that is zero.
+
+    A triangular matrix costs ¾ of a full one in this way; cut finer, it is no faster.
+    """
+
+    def multiply(weight, h):
+        k, size, fan_in = weight.shape
+        y = h @ weight.reshape(k * size, fan_in).T
+        return y.reshape(*y.shape[:-1], k, size)
+
+    rows, columns = corner
+    if not rows:
+        return multiply(weight, h)
+    upper = multiply(weight[:, :rows, :columns], h[..., :columns])
+    return jnp.concatenate([upper, multiply(weight[:, rows:], h)], axis=-1)
 
 
 def _write(buffer: jax.Array, rows: jax.Array, start: jax.Array) -> jax.Array:

@@ -1,4 +1,4 @@
-"""Masked autoregressive layers: what each coordinate sees, and the inverses against the naive one."""
+"""Masked autoregressive layers: what each coordinate sees, and inverses against the naive one."""
 
 import itertools
 
@@ -17,11 +17,10 @@ from flowzoo_tests.perturb import perturbed
 DIM = 2 * TILE + 3
 
 NETWORKS = {
-    "narrow": dict(hidden_sizes=(20,)),
+    "narrow": dict(hidden_sizes=(20,), context_size=2),
     "two_layers": dict(hidden_sizes=(70, 20), activation="tanh"),
     "random": dict(hidden_sizes=(50, 40), degrees="random", context_size=2),
     "residual": dict(hidden_sizes=(40, 40, 40), degrees="random", residual=True),
-    "sequential_context": dict(hidden_sizes=(20,), context_size=2),
 }
 
 

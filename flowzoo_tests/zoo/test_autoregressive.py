@@ -26,8 +26,11 @@ def build(name, dim=3, context=None, **options):
     return flowzoo.build(config, (dim,), context=context, rngs=nnx.Rngs(0))
 
 
-@pytest.mark.parametrize("context", [None, Labels(2), Features(2)], ids=str)
-@pytest.mark.parametrize("name", SMALL)
+CASES = [(name, context) for name in SMALL for context in (None, Labels(2))]
+CASES.append(("gaussian", Features(2)))
+
+
+@pytest.mark.parametrize("name, context", CASES, ids=str)
 def test_density_and_samples(name, context):
     flow = perturbed(build(name, context=context))
     contexts = {
