@@ -9,10 +9,12 @@ from jax.sharding import Mesh, PartitionSpec
 import jax.numpy as jnp
 import optax
 
+from flowzoo.bases import StandardNormal
 from flowzoo.data.dataset import Dataset, dequantize
 from flowzoo.flow import Flow
 from flowzoo.training.devices import AXIS
 from flowzoo.training.state import TrainState, Variables, merge, split
+from flowzoo.transforms import Chain, Dense
 from flowzoo.transforms.batch_norm import with_batch_statistics
 from flowzoo.transforms.dense import with_gradient_rule
 
@@ -54,7 +56,12 @@ def make_loss(flow: Flow, rule: str) -> Callable:
     The second value is the mean log-density of the latents. It costs nothing and, unlike the loss,
     can be asked for without a factorisation of any W; it is not finite if some latent is not.
     """
-    graph, _ = split(with_batch_statistics(with_gradient_rule(flow, rule), AXIS))
+    copy = with_batch_statistics(with_gradient_rule(flow, rule), AXIS)
+    last = copy.transform.transforms[-1] if isinstance(copy.transform, Chain) else copy.transform
+    if rule == "relative" and isinstance(flow.base, StandardNormal) and isinstance(last, Dense):
+        # Here the loss sees only the latents' length, which saves a product.
+        last.gradient_rule = "relative_radial"
+    graph, _ = split(copy)
 
     def loss(params, variables: Variables, batch: Batch):
         flow = merge(graph, variables._replace(params=params))
