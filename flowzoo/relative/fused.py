@@ -17,8 +17,8 @@ arrays `Y = X Wᵀ + b` and `Δ = ∂loss/∂Y`, both [B, D], and the ordinary g
 The gradient in x is the ordinary one under every rule. `relative` and `transposed` are the ordinary
 gradient multiplied by a positive definite metric, hence descent directions with the same zeros.
 
-Multiply-adds per layer, for a batch of B: backpropagation takes 3 B D², and 2 B D² in a first layer,
-whose input needs no gradient. `relative` needs Y W as well, 4 B D² (3 B D² in a first layer).
+Multiply-adds per layer, for a batch of B: backpropagation takes 3 B D², and 2 B D² in a first
+layer, whose input needs no gradient. `relative` needs Y W as well, 4 B D² (first layer: 3 B D²).
 `relative_radial` takes 3 B D², because Δ W serves as both. XLA's CPU backend multiplies at the same
 speed in all these layouts, so that the number of products is what counts.
 
