@@ -18,27 +18,22 @@ class Labels:
         """Width of the encoded context."""
         return self.num_classes
 
-    def batch_shape(self, context) -> tuple[int, ...]:
-        """The batch axes of a raw context."""
-        return jnp.shape(context)
-
     def encode(self, context) -> jax.Array:
         """One-hot vectors `[..., num_classes]` of integer labels `[...]`.
 
         Raises:
-          ValueError: if the labels are not integers or, where their values are known (outside
-            jit), one of them is out of range.
+          ValueError: if the labels are not integers or, where their values are known (not traced),
+            one of them is out of range.
         """
-        context = jnp.asarray(context)
+        # Numpy, because under jit even an operation on known values would be traced.
+        context = context if isinstance(context, jax.core.Tracer) else np.asarray(context)
         if not jnp.issubdtype(context.dtype, jnp.integer):
             raise ValueError(
                 f"The context got dtype {context.dtype}, expected integer class labels "
                 f"0 … {self.num_classes - 1} of shape [...]."
             )
         if not isinstance(context, jax.core.Tracer) and context.size:
-            # Numpy, because under jit even an operation on known values would be traced.
-            values = np.asarray(context)
-            low, high = int(values.min()), int(values.max())
+            low, high = int(context.min()), int(context.max())
             if low < 0 or high >= self.num_classes:
                 raise ValueError(
                     f"The context holds the label {low if low < 0 else high}, expected labels "
@@ -52,10 +47,6 @@ class Features:
     """Real-valued context vectors of width `size`."""
 
     size: int
-
-    def batch_shape(self, context) -> tuple[int, ...]:
-        """The batch axes of a raw context."""
-        return jnp.shape(context)[:-1]
 
     def encode(self, context) -> jax.Array:
         """Returns the context `[..., size]` as it is.

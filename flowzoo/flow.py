@@ -3,6 +3,7 @@
 from flax import nnx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from flowzoo.bases import Base
 from flowzoo.context import ContextSpec
@@ -99,7 +100,7 @@ class Flow(nnx.Module):
 
         Raises:
           ValueError: if `x` has another shape or is not floating point, or the context is not what
-            the flow was built for.
+            the flow was built for or its batch axes do not fit those of `x`.
         """
         x = jnp.asarray(x)
         check_event("log_prob", x, self.event_shape)
@@ -109,6 +110,16 @@ class Flow(nnx.Module):
                 "into real numbers by dequantization first."
             )
         context = self.encode_context(context)
+        if context is not None:
+            batch_shape = x.shape[: x.ndim - len(self.event_shape)]
+            try:
+                np.broadcast_shapes(batch_shape, context.shape[:-1])
+            except ValueError:
+                raise ValueError(
+                    f"log_prob got contexts of batch shape {context.shape[:-1]} and events of "
+                    f"batch shape {batch_shape}, expected shapes that broadcast: one context for "
+                    "each event, or one for all."
+                ) from None
         z, log_det = self.transform.forward_and_log_det(x, context)
         return self.base.log_prob(z, context) + log_det
 

@@ -141,7 +141,7 @@ def test_jit_vmap_and_loop_agree(name):
     transform = build(name)
     x, context = events(transform, (3,)), context_for(transform, (3,), ignored=2)
     batch = jitted(transform, x, context)
-    loop = [jitted(transform, *jax.tree.map(lambda a: a[i], (x, context))) for i in range(3)]
+    loop = [jitted(transform, *one) for one in zip(x, context, strict=True)]
     for other in (mapped(transform, x, context), jax.tree.map(lambda *a: np.stack(a), *loop)):
         chex.assert_trees_all_close(other[:2], batch[:2], atol=1e-5, rtol=1e-5)
         chex.assert_trees_all_close(other[2:], batch[2:], atol=1e-4, rtol=1e-4)
