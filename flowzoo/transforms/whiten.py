@@ -20,9 +20,14 @@ class Whiten(Transform):
       dim: D.
       center: whether μ is subtracted; if not, μ = 0 and Σ is the second moment.
       shrinkage: λ of `whitening`.
+
+    Raises:
+      ValueError: unless 0 <= λ <= 1.
     """
 
     def __init__(self, dim: int, *, center: bool = True, shrinkage: float = 1e-4):
+        if not 0 <= shrinkage <= 1:
+            raise ValueError(f"Whiten got shrinkage {shrinkage}, expected a number in [0, 1].")
         self.event_shape = (dim,)
         self.center, self.shrinkage = bool(center), float(shrinkage)
         self.mean = Constant(jnp.zeros(dim))
