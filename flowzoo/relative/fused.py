@@ -57,6 +57,9 @@ def affine(
       `y: [..., D]`.
     """
     check_rule(rule)
+    # Cast here, where autodiff casts the gradients back.
+    dtype = jnp.result_type(*jax.tree.leaves((x, weight, bias)))
+    x, weight, bias = jax.tree.map(lambda a: jnp.asarray(a, dtype), (x, weight, bias))
     if rule == "relative":
         return _relative_affine(x, weight, bias)
     if rule == "relative_radial":

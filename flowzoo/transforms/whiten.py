@@ -10,11 +10,11 @@ from flowzoo.transforms.transform import Constant, Transform
 class Whiten(Transform):
     """`z = Σ^{-1/2} (x − μ)`, fixed; `log_det = −½ log det Σ`.
 
-    The identity until `initialize` sets μ and Σ from training data. With a standard normal base it is
-    the Gaussian fitted to the data. Before a trained dense layer it is that layer's starting value,
-    kept apart so that what is trained starts at the identity: Adam scales each entry of a gradient
-    by itself, and the relative gradient `G Wᵀ W` of an ill-conditioned W gives it mostly directions
-    in which the data hardly vary.
+    The identity until `initialize` sets μ and Σ from training data. With a standard normal base it
+    is the Gaussian fitted to the data. Before a trained dense layer it is that layer's starting
+    value, kept apart so that what is trained starts at the identity: Adam scales each entry of a
+    gradient by itself, and the relative gradient `G Wᵀ W` of an ill-conditioned W gives it mostly
+    directions in which the data hardly vary.
 
     Args:
       dim: D.
