@@ -8,6 +8,16 @@ zuko, nflows and normflows, which all make D passes; log_prob and one Adam step 
 the smallest dimension. The networks of nflows and normflows have one more linear map, of 512 × 512:
 theirs have no smaller one with a nonlinearity. All in one process, taking turns; a library that
 cannot be imported is left out.
+
+Medians in milliseconds on two cores of an AMD EPYC, OMP_WAIT_POLICY=PASSIVE (JAX 0.10.2, PyTorch
+2.13.0, flowjax 19.1.2, zuko 1.6.0, nflows 0.14, normflows 1.7.3):
+
+    D = 63                          flowzoo  naive  flowjax   zuko  nflows  normflows
+    100 samples                         4.6   65.5     84.4  194.9   368.2      318.5
+    log_prob of 1,000 points           16.1            19.4   24.6    67.8       62.4
+    training step of 1,000 points      37.7            40.1   46.6   112.7      106.3
+    D = 784
+    100 samples                       124.0  24470    32115
 """
 
 import functools
