@@ -3,7 +3,7 @@
     python -m flowzoo.train --config=configs/digits.py
 
 Measured: -88.295 ± 1.172 nats on the test set (2.169 bits/dim); a full-covariance Gaussian fitted to
-the same split has -93.193. Two CPU cores (AMD EPYC).
+the same split has -93.193. The whole command took 16 s on two CPU cores (AMD EPYC).
 """
 
 from flowzoo.training.baselines import baselines

@@ -100,7 +100,9 @@ def image_grid(images: np.ndarray, brightest: float = 1.0) -> Figure:
     columns = min(10, count)
     rows = math.ceil(count / columns)
     images = np.clip(np.nan_to_num(images / brightest), 0, 1)
-    images = np.pad(images, ((0, rows * columns - count), (1, 1), (1, 1), (0, 0)), constant_values=0.5)
+    images = np.pad(
+        images, ((0, rows * columns - count), (1, 1), (1, 1), (0, 0)), constant_values=0.5
+    )
     images = images.reshape(rows, columns, height + 2, width + 2, channels)
     sheet = images.transpose(0, 2, 1, 3, 4).reshape(
         rows * (height + 2), columns * (width + 2), channels

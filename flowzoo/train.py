@@ -31,7 +31,9 @@ def main(argv: list[str]) -> None:
     command_line.require("config", _CONFIG.value, EXAMPLE)
     config = _CONFIG.value
     if "error" in type(config).__name__.lower():
-        command_line.fail(f"The config file {flags.FLAGS['config'].config_filename} cannot be read.")
+        command_line.fail(
+            f"The config file {flags.FLAGS['config'].config_filename} cannot be read."
+        )
 
     import jax
 

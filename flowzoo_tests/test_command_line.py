@@ -54,7 +54,11 @@ def test_evaluate_repeats_the_result_and_sample_draws(trained):
     again = run("evaluate", "--workdir=runs/digits-relative_gradient", cwd=folder)
     assert again.stdout.splitlines()[0] == printed.splitlines()[0]
     drawn = run(
-        "sample", "--workdir=runs/digits-relative_gradient", "--num_samples=7", "--out=a/b", cwd=folder
+        "sample",
+        "--workdir=runs/digits-relative_gradient",
+        "--num_samples=7",
+        "--out=a/b",
+        cwd=folder,
     )
     assert "7 samples of shape (64,)" in drawn.stdout
     assert (folder / "a" / "b.png").stat().st_size > 0

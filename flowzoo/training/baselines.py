@@ -27,7 +27,9 @@ def baselines(hidden_sizes: Sequence[int], activation: str = "relu") -> dict[str
 
     return {
         # Fitted in closed form before the first step, which is where it stays.
-        "gaussian": dict(model=dict(name="gaussian"), optimizer=dict(learning_rate=0.0), num_epochs=1),
+        "gaussian": dict(
+            model=dict(name="gaussian"), optimizer=dict(learning_rate=0.0), num_epochs=1
+        ),
         "made": protocol(1e-3, name="made", **masked, inverse_method="sequential"),
         "made_mog": protocol(1e-3, name="made_mog", num_components=10, **masked),
         "real_nvp5": protocol(1e-4, num_layers=5, **coupling),

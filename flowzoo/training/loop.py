@@ -75,9 +75,7 @@ class Run:
       ValueError: if the config does not fit the dataset or the devices.
     """
 
-    def __init__(
-        self, config: config_dict.ConfigDict, dataset: Dataset, mesh: Mesh | None = None
-    ):
+    def __init__(self, config: config_dict.ConfigDict, dataset: Dataset, mesh: Mesh | None = None):
         self.config, self.dataset = config, dataset
         self.mesh = mesh or devices.make_mesh()
         check_config(config, len(dataset.train), self.mesh.size)
@@ -157,9 +155,7 @@ class Run:
             raise NonFinite(f"the validation likelihood is {validation} after epoch {epoch}")
         state = state._replace(variables=state.variables._replace(statistics=variables.statistics))
         if validation > float(state.best.nats):
-            value, when = devices.replicate(
-                (np.float32(validation), np.int32(epoch)), self.mesh
-            )
+            value, when = devices.replicate((np.float32(validation), np.int32(epoch)), self.mesh)
             # A copy: the training state is donated to the next step, the best one lives on in it.
             best = jax.tree.map(jnp.copy, (variables.params, variables.statistics))
             state = state._replace(best=Best(*best, value, when))
@@ -249,7 +245,9 @@ def _train(
                 raise _diverged(run, step - 1, "a parameter")
             progress.advance(step, epoch)
 
-            if step == end and ((epoch + 1) % config.eval_every_epochs == 0 or end == run.num_steps):
+            if step == end and (
+                (epoch + 1) % config.eval_every_epochs == 0 or end == run.num_steps
+            ):
                 try:
                     state, record = run.evaluate(state)
                 except NonFinite as error:

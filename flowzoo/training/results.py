@@ -6,7 +6,6 @@ from typing import Any
 
 from etils import epath
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from flowzoo import bases, plots

@@ -64,7 +64,9 @@ def initial_state(
         variables=variables,
         opt_state=optimizer.init(params),
         average=jax.tree.map(jnp.copy, params) if parameter_average else None,
-        best=Best(*jax.tree.map(jnp.copy, (params, statistics)), jnp.float32(-jnp.inf), jnp.int32(0)),
+        best=Best(
+            *jax.tree.map(jnp.copy, (params, statistics)), jnp.float32(-jnp.inf), jnp.int32(0)
+        ),
     )
 
 

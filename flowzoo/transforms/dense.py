@@ -129,7 +129,7 @@ def check_invertible(module) -> None:
         if not np.all(np.isfinite(weight)):
             raise ValueError(f"The weight of {_name(path)} holds NaN or infinity.")
         condition = np.linalg.cond(weight)
-        if not condition < 1 / np.finfo(np.float32).eps**2:
+        if not condition < 1 / np.finfo(np.float32).eps ** 2:
             raise ValueError(
                 f"The weight of {_name(path)} is singular (condition number {condition:.3g}), but "
                 "a flow's layers must be invertible; initialise it again or load another "

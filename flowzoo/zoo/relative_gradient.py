@@ -9,6 +9,7 @@ from flowzoo.transforms import Chain, Dense, SmoothLeakyReLU, TanhMix, Whiten
 
 ACTIVATIONS = {"smooth_leaky_relu": SmoothLeakyReLU, "tanh_mix": TanhMix}
 
+
 def relative_gradient(
     event_shape: tuple[int, ...],
     *,

@@ -78,9 +78,7 @@ def optimizer_config(**keys):
 def test_schedules():
     constant = make_schedule(optimizer_config(learning_rate=0.5), 10)
     cosine = make_schedule(optimizer_config(learning_rate=0.5, schedule="cosine"), 10)
-    warm = make_schedule(
-        optimizer_config(learning_rate=0.5, schedule="cosine", warmup_steps=2), 12
-    )
+    warm = make_schedule(optimizer_config(learning_rate=0.5, schedule="cosine", warmup_steps=2), 12)
     assert constant(7) == 0.5
     np.testing.assert_allclose([cosine(0), cosine(5), cosine(10)], [0.5, 0.25, 0.0], atol=1e-7)
     np.testing.assert_allclose([warm(0), warm(1), warm(2), warm(12)], [0, 0.25, 0.5, 0], atol=1e-7)

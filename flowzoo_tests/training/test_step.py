@@ -45,7 +45,9 @@ def test_eight_devices_train_as_one(gradient):
 def test_relative_and_optax_take_the_same_steps():
     fused, _ = after(run_on(1, gradient="relative"), 20)
     chained, _ = after(run_on(1, gradient="relative_optax"), 20)
-    chex.assert_trees_all_close(fused.variables.params, chained.variables.params, rtol=1e-3, atol=1e-5)
+    chex.assert_trees_all_close(
+        fused.variables.params, chained.variables.params, rtol=1e-3, atol=1e-5
+    )
     ordinary, _ = after(run_on(1, gradient="ordinary"), 20)
     with pytest.raises(AssertionError):
         chex.assert_trees_all_close(
@@ -159,5 +161,3 @@ def test_summary():
     mean, two_standard_errors = summarize(values)
     assert mean == 2.5
     np.testing.assert_allclose(two_standard_errors, 2 * values.std(ddof=1) / 2)
-
-
