@@ -24,7 +24,7 @@ def main(argv: list[str]) -> None:
         "dataset": dataset.name,
         "model": config.model.name,
         **test_results(flow, dataset),
-        "published": comparison(dataset, config.model, config.conditional),
+        "published": comparison(dataset, config),
     }
     print(describe(results))
 

@@ -90,10 +90,15 @@ def describe(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def comparison(dataset: Dataset, model_config, conditional: bool) -> list[dict[str, Any]]:
-    """The published rows to print: this model's own, and the best of the table."""
-    rows = published(dataset.name, conditional)
-    name = published_model(model_config)
+def comparison(dataset: Dataset, config) -> list[dict[str, Any]]:
+    """The published rows to print: this model's own, and the best of the table.
+
+    None for a run on a part of the data, whose likelihood does not compare with them.
+    """
+    if config.dataset.limit:
+        return []
+    rows = published(dataset.name, config.conditional)
+    name = published_model(config.model)
     own = [row for row in rows if row.model == name]
     best = max(rows, key=lambda row: row.nats, default=None)
     return [row._asdict() for row in own + [best] * (best is not None and best not in own)]
@@ -123,7 +128,7 @@ def finish(
         "wall_seconds": round(wall_seconds, 1),
         "device": device_name(),
         "gaussian_nats": gaussian_reference(dataset),
-        "published": comparison(dataset, config.model, config.conditional),
+        "published": comparison(dataset, config),
     }
     if is_main_process():
         plots.learning_curve(read_metrics(workdir), workdir / "curve.png")
