@@ -2,10 +2,11 @@
 
     python -m flowzoo.benchmarks.coupling [--dim=63] [--batch=1000] [--libraries=zuko,nflows]
 
-Real NVP of 10 layers, float32, on the CPU: log_prob and one Adam step of `--batch` points. flowzoo's
-layers have a tanh scale network and a ReLU shift network of one hidden layer of `--hidden` units
-each, without batch norm; the peers have one ReLU network for both, of the width that gives the flow
-as many parameters. All in one process, taking turns; a library that cannot be imported is left out.
+Real NVP of 10 layers, float32, on the CPU: log_prob and one Adam step of `--batch` points. The
+layers of flowzoo have a tanh scale network and a ReLU shift network of one hidden layer of
+`--hidden` units each, without batch norm; the peers' have one ReLU network for both, of the width
+that gives the flow as many parameters. All in one process, taking turns; a library that cannot be
+imported is left out.
 """
 
 import functools
@@ -38,7 +39,7 @@ def flowzoo_flow(dim: int, hidden: int):
 
 
 def peer_width(dim: int, hidden: int) -> int:
-    """The width at which one network for scale and shift has as many parameters as flowzoo's two."""
+    """The width at which one network for scale and shift has as many parameters as two."""
     target = num_parameters(nnx.eval_shape(lambda: flowzoo_flow(dim, hidden))) / LAYERS
     return round((target - dim) / (dim / 2 + 1 + dim))
 
