@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
-from flowzoo.training.state import Arrays, Best, TrainState, Variables, from_arrays, to_arrays
+from flowzoo.named_arrays import Arrays, from_arrays, to_arrays
+from flowzoo.training.state import Best, TrainState, Variables
 
 FOLDER = "checkpoints"
 KEEP = 2

@@ -5,10 +5,10 @@ import jax
 import numpy as np
 import pytest
 
+from flowzoo.named_arrays import from_arrays, to_arrays
 from flowzoo.training.checkpoints import Checkpoints
 from flowzoo.training.load import load_run
 from flowzoo.training.loop import Run, load_data, train_and_evaluate
-from flowzoo.training.state import from_arrays, to_arrays
 from flowzoo_tests.training.small import MODEL, small_config
 
 

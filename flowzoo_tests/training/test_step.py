@@ -7,10 +7,11 @@ import numpy as np
 import optax
 import pytest
 
+from flowzoo.named_arrays import to_arrays
 from flowzoo.training.devices import AXIS
 from flowzoo.training.evaluation import make_log_probs, summarize
 from flowzoo.training.loop import Run, load_data
-from flowzoo.training.state import merge, to_arrays
+from flowzoo.training.state import merge
 from flowzoo.training.step import make_batch
 from flowzoo_tests.training.small import small_config
 
