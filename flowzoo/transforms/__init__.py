@@ -10,9 +10,11 @@ from flowzoo.transforms.image import ChannelCoupling, CheckerboardCoupling, Fact
 from flowzoo.transforms.masked_autoregressive import MaskedAutoregressive
 from flowzoo.transforms.mixture_autoregressive import MixtureAutoregressive
 from flowzoo.transforms.permutation import Permutation, Reverse
+from flowzoo.transforms.radial import Radial
+from flowzoo.transforms.spline import RationalQuadraticSpline
 from flowzoo.transforms.transform import Chain, Constant, Inverse, Reshape, Transform
 from flowzoo.transforms.triangular import Triangular
-from flowzoo.transforms.whiten import Whiten
+from flowzoo.transforms.whiten import Standardize, Whiten
 
 __all__ = [
     "Affine",
@@ -30,10 +32,13 @@ __all__ = [
     "MaskedAutoregressive",
     "MixtureAutoregressive",
     "Permutation",
+    "Radial",
+    "RationalQuadraticSpline",
     "Reshape",
     "Reverse",
     "SmoothLeakyReLU",
     "Squeeze",
+    "Standardize",
     "TanhMix",
     "Transform",
     "Triangular",

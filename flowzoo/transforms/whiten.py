@@ -1,4 +1,4 @@
-"""Whitening: the affine map that gives data zero mean and unit covariance."""
+"""Fixed affine maps fitted to data: standardisation and whitening."""
 
 import jax
 import jax.numpy as jnp
@@ -59,6 +59,53 @@ class Whiten(Transform):
     def inverse_and_log_det(self, z, context=None):
         self.check_latent(z)
         return z @ self.inverse_weight[...] + self.mean[...], -self._log_det(z)
+
+
+class Standardize(Transform):
+    """`z = (x − μ) / σ` in each coordinate, fixed; `log_det = −Σ log σ_i`.
+
+    The identity until `initialize` sets μ and σ from training data.
+
+    Args:
+      event_shape: shape of one `x`.
+
+    Raises:
+      ValueError: by `initialize`, if a coordinate does not vary.
+    """
+
+    def __init__(self, event_shape: tuple[int, ...]):
+        self.event_shape = tuple(event_shape)
+        self.mean = Constant(jnp.zeros(self.event_shape))
+        self.scale = Constant(jnp.ones(self.event_shape))
+
+    @property
+    def data_dependent(self) -> bool:
+        return True
+
+    def initialize(self, x, context=None):
+        self.check_event(x)
+        x = jnp.asarray(x)
+        scale = np.std(x, 0, dtype=np.float64)
+        if not np.all(scale > 0):
+            raise ValueError(
+                f"Standardize got data of which {np.sum(scale == 0)} coordinates do not vary; "
+                "leave out constant columns."
+            )
+        self.mean[...] = jnp.asarray(np.mean(x, 0, dtype=np.float64), x.dtype)
+        self.scale[...] = jnp.asarray(scale, x.dtype)
+        return self.forward(x)
+
+    def _log_det(self, x: jax.Array) -> jax.Array:
+        batch_shape = x.shape[: x.ndim - len(self.event_shape)]
+        return jnp.broadcast_to(-jnp.log(self.scale[...]).sum(), batch_shape).astype(x.dtype)
+
+    def forward_and_log_det(self, x, context=None):
+        self.check_event(x)
+        return (x - self.mean[...]) / self.scale[...], self._log_det(x)
+
+    def inverse_and_log_det(self, z, context=None):
+        self.check_latent(z)
+        return z * self.scale[...] + self.mean[...], -self._log_det(z)
 
 
 def whitening(
