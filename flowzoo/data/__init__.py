@@ -6,9 +6,10 @@ import os
 from flowzoo.data.dataset import Dataset, Split, bits_per_dim, dequantize
 from flowzoo.data.digits import load_digits
 from flowzoo.data.images import IMAGE_SETS, load_images
+from flowzoo.data.tabular import TABULAR_SETS, load_tabular
 from flowzoo.data.toy import TOYS, load_toy
 
-DATASETS = (*IMAGE_SETS, "digits", *(f"toy/{toy}" for toy in TOYS))
+DATASETS = (*IMAGE_SETS, *TABULAR_SETS, "digits", *(f"toy/{toy}" for toy in TOYS))
 
 
 def load_dataset(name: str, *, data_dir: str | os.PathLike | None = None, seed: int = 0) -> Dataset:
@@ -16,14 +17,15 @@ def load_dataset(name: str, *, data_dir: str | os.PathLike | None = None, seed: 
 
     Args:
       name: one of `DATASETS`.
-      data_dir: where image sets are looked for and prepared, before `$TFDS_DATA_DIR` and
-        `~/tensorflow_datasets`; `load_images` says how. The others need no files.
-      seed: of the drawn points (`toy/…`) and of the shuffled split (`digits`). Image sets have
+      data_dir: where image and tabular sets are looked for and prepared, before `$TFDS_DATA_DIR`
+        and `~/tensorflow_datasets`; `load_images` and `load_tabular` say how. The others need no
+        files.
+      seed: of the drawn points (`toy/…`) and of the shuffled split (`digits`). The other sets have
         published splits, which it does not change.
 
     Raises:
       ValueError: if the name is unknown, or the data are damaged or hold NaN or infinity.
-      FileNotFoundError: if an image set is neither prepared nor downloadable.
+      FileNotFoundError: if an image or tabular set is neither prepared nor downloadable.
 
     Example:
       >>> import flowzoo
@@ -33,6 +35,8 @@ def load_dataset(name: str, *, data_dir: str | os.PathLike | None = None, seed: 
     """
     if name in IMAGE_SETS:
         return load_images(name, data_dir=data_dir)
+    if name in TABULAR_SETS:
+        return load_tabular(name, data_dir=data_dir)
     if name == "digits":
         return load_digits(seed=seed)
     if name in DATASETS:

@@ -11,6 +11,7 @@ import sys
 import numpy as np
 
 from flowzoo.data.dataset import Dataset, Split
+from flowzoo.data.folders import data_folders, find_prepared, first_writable
 from flowzoo.data.png import decode_pngs
 from flowzoo.transforms.affine import Affine, Logit
 from flowzoo.transforms.transform import Chain
@@ -90,8 +91,11 @@ def load_images(name: str, *, data_dir: str | os.PathLike | None) -> Dataset:
     arXiv 1705.07057.
     """
     spec = IMAGE_SETS[name]
-    folders = _folders(data_dir)
-    prepared, standard = _find(folders, spec.prepared), _find(folders, spec.standard)
+    folders = data_folders(data_dir)
+    prepared, standard = (
+        find_prepared(folders, spec.prepared),
+        find_prepared(folders, spec.standard),
+    )
     folder = prepared or standard or _prepare(name, folders)
     arrays = _read(folder, spec, shuffled=folder == standard)
     (x, labels), test = arrays["train"], arrays["test"]
@@ -114,21 +118,6 @@ def load_images(name: str, *, data_dir: str | os.PathLike | None) -> Dataset:
         bits_per_dim=True,
         horizontal_flip=spec.horizontal_flip,
     )
-
-
-def _folders(data_dir: str | os.PathLike | None) -> list[pathlib.Path]:
-    """Returns where to look and, in the same order, where to write."""
-    given = (data_dir, os.environ.get("TFDS_DATA_DIR"), "~/tensorflow_datasets")
-    return list(dict.fromkeys(pathlib.Path(d).expanduser() for d in given if d))
-
-
-def _find(folders: Sequence[pathlib.Path], relative: str) -> pathlib.Path | None:
-    """Returns the first `folder/relative` that is prepared and holds array_record files."""
-    for folder in folders:
-        path = folder / relative
-        if (path / "dataset_info.json").exists() and any(path.glob("*array_record*")):
-            return path
-    return None
 
 
 def _read(
@@ -184,7 +173,7 @@ def _prepare(name: str, folders: Sequence[pathlib.Path]) -> pathlib.Path:
     manual_dir = next(
         (c for c in candidates if all((c / file).exists() for file in builder_class.FILES)), None
     )
-    target = next((f for f in folders if _writable(f)), folders[0])
+    target = first_writable(folders)
     builder = builder_class(data_dir=target)
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
@@ -214,11 +203,3 @@ def _prepare(name: str, folders: Sequence[pathlib.Path]) -> pathlib.Path:
         if not (builder.data_path / "dataset_info.json").exists():
             raise
     return pathlib.Path(builder.data_path)
-
-
-def _writable(folder: pathlib.Path) -> bool:
-    """Whether `folder` can be written to, or made."""
-    while not folder.exists():
-        folder = folder.parent
-    # The mode bits too: they do not stop root, but a folder marked read-only is meant to stay so.
-    return os.access(folder, os.W_OK) and bool(folder.stat().st_mode & 0o222)

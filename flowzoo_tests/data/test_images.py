@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from flowzoo.data import load_dataset
-from flowzoo.data.images import _writable
+from flowzoo.data.folders import is_writable
 
 SPLITS = ("train", "validation", "test")
 
@@ -82,7 +82,7 @@ def test_published_splits_and_preprocessing(name, num_train, num_validation, alp
         arrays = {"train": num_train + num_validation - missing, "test": 10_000}
         return {s: (np.zeros((n, dim), np.uint8), np.arange(n)) for s, n in arrays.items()}
 
-    monkeypatch.setattr("flowzoo.data.images._find", lambda folders, relative: relative)
+    monkeypatch.setattr("flowzoo.data.images.find_prepared", lambda folders, relative: relative)
     monkeypatch.setattr("flowzoo.data.images._read", read)
     missing = 0
     dataset = load_dataset(name)
@@ -101,8 +101,8 @@ def test_published_splits_and_preprocessing(name, num_train, num_validation, alp
 def test_read_only_folder_is_not_written_to(tmp_path):
     folder = tmp_path / "files"
     folder.mkdir(mode=0o555)
-    assert not _writable(folder) and not _writable(folder / "below")
-    assert _writable(tmp_path / "not" / "there" / "yet")
+    assert not is_writable(folder) and not is_writable(folder / "below")
+    assert is_writable(tmp_path / "not" / "there" / "yet")
 
 
 def test_cifar10_files(tmp_path):
