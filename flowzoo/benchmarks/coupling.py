@@ -10,6 +10,7 @@ imported is left out.
 """
 
 import functools
+import os
 
 from absl import app, flags
 from flax import nnx
@@ -130,6 +131,8 @@ BUILDERS = {
 
 def main(argv):
     del argv
+    # Otherwise PyTorch's idle threads would keep the cores busy during the next program's turn.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     dim, batch = DIM.value, BATCH.value
     builders = {name: BUILDERS[name] for name in ["flowzoo", *LIBRARIES.value]}
     print(f"{peers.use_all_cores()} cores, {jax.devices()[0].device_kind}")

@@ -5,8 +5,8 @@ import math
 from typing import NamedTuple
 
 import jax
-from jax.sharding import Mesh, PartitionSpec
 import jax.numpy as jnp
+from jax.sharding import Mesh, PartitionSpec
 import numpy as np
 
 from flowzoo.flow import Flow

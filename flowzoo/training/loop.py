@@ -5,8 +5,8 @@ import time
 from etils import epath
 from flax import nnx
 import jax
-from jax.sharding import Mesh
 import jax.numpy as jnp
+from jax.sharding import Mesh
 from ml_collections import config_dict
 import numpy as np
 
@@ -14,7 +14,8 @@ from flowzoo.context import Labels
 from flowzoo.data import load_dataset
 from flowzoo.data.dataset import Dataset
 from flowzoo.flow import Flow
-from flowzoo.training import devices, workdir as workdirs
+from flowzoo.training import devices
+from flowzoo.training import workdir as workdirs
 from flowzoo.training.checkpoints import Checkpoints
 from flowzoo.training.config import GRADIENTS, check_config
 from flowzoo.training.evaluation import make_log_probs
@@ -22,7 +23,7 @@ from flowzoo.training.metrics import MetricsWriter, Progress, Record
 from flowzoo.training.optimizer import make_optimizer
 from flowzoo.training.results import evaluation_key, finish
 from flowzoo.training.state import Best, TrainState, Variables, initial_state, merge, split
-from flowzoo.training.step import make_loss, make_run_steps, make_shuffle
+from flowzoo.training.step import make_run_steps, make_shuffle, update_norm
 from flowzoo.transforms.dense import check_invertible, log_det_counts
 from flowzoo.zoo import build
 from flowzoo.zoo.parameters import match_parameters
@@ -88,9 +89,9 @@ class Run:
         counts = log_det_counts(self.flow) if config.gradient == "relative_optax" else None
         self.optimizer = make_optimizer(config.optimizer, self.num_steps, counts)
         self.run_steps = make_run_steps(
-            make_loss(self.flow, rule), self.optimizer, dataset, config.parameter_average, self.mesh
+            self.flow, rule, self.optimizer, dataset, config.parameter_average, self.mesh
         )
-        self.shuffle = make_shuffle(len(dataset.train), config.batch_size)
+        self.shuffle = make_shuffle(len(dataset.train), config.batch_size, self.mesh)
         self.log_probs = make_log_probs(self.mesh)
 
         labelled = config.conditional
@@ -133,6 +134,14 @@ class Run:
         key = jax.random.key(self.config.seed)
         state = initial_state(split(flow)[1], self.optimizer, key, parameter_average=average)
         return devices.replicate(state, self.mesh)
+
+    def compile_steps(self, state: TrainState) -> float:
+        """Compiles `run_steps` for states like this one; returns the seconds that it took."""
+        began = time.monotonic()
+        order = jax.eval_shape(self.shuffle, state.key, 0)
+        arguments = state, self.x, self.labels, order, np.int32(0)
+        self.run_steps = self.run_steps.lower(*arguments).compile()
+        return time.monotonic() - began
 
     def evaluate(self, state: TrainState) -> tuple[TrainState, Record]:
         """Validates the state; if it is the best so far, it is remembered as that.
@@ -220,6 +229,7 @@ def _train(
     writer = MetricsWriter(workdir, first_step) if main else None
     progress = Progress(run.num_steps, config.num_epochs, first_step, main)
     clock = _Clock(writer.seconds if main else 0.0)
+    compile_seconds = run.compile_steps(state)
     order, order_epoch = None, -1
     step, steps_per_second, last_save = first_step, 0.0, time.monotonic()
     try:
@@ -228,36 +238,38 @@ def _train(
             if epoch != order_epoch:
                 order, order_epoch = run.shuffle(state.key, epoch), epoch
             end = (epoch + 1) * run.steps_per_epoch
+            evaluated = (epoch + 1) % config.eval_every_epochs == 0 or end == run.num_steps
+            # The last step before an evaluation goes alone, so that its update can be seen.
+            last = evaluated and step == end - 1
             count = max(1, int(devices.agree(steps_per_second * SECONDS_PER_DISPATCH)))
-            stop = min(end, step + count)
+            stop = min(end - (evaluated and not last), step + count)
+            before = jax.tree.map(jnp.copy, state.variables.params) if last else None
 
             began = time.monotonic()
             state, report = run.run_steps(state, run.x, run.labels, order, np.int32(stop))
             if (failed := int(report.failed_step)) >= 0:
                 raise _diverged(run, failed, "the likelihood")
-            # The first dispatch compiles, so it says nothing about the speed of the next ones.
-            if step > first_step or stop - step > 1:
+            if not last:
                 steps_per_second = (stop - step) / (time.monotonic() - began)
-            else:
-                steps_per_second = 10.0
             step = stop
-            if not bool(report.finite):
+            if not np.isfinite(report.parameter_norm):
                 raise _diverged(run, step - 1, "a parameter")
             progress.advance(step, epoch)
 
-            if step == end and (
-                (epoch + 1) % config.eval_every_epochs == 0 or end == run.num_steps
-            ):
+            if last:
+                norms = {
+                    "gradient_norm": float(report.gradient_norm),
+                    "parameter_norm": float(report.parameter_norm),
+                    "update_norm": float(update_norm(before, state.variables.params)),
+                }
+                del before
                 try:
                     state, record = run.evaluate(state)
                 except NonFinite as error:
                     raise _diverged(run, step - 1, str(error)) from None
-                norms = {
-                    name: float(getattr(report, name))
-                    for name in ("gradient_norm", "parameter_norm", "update_norm")
-                }
                 if main:
-                    writer.write(record | norms | {"seconds": clock.seconds()})
+                    seconds = {"seconds": clock.seconds(), "compile_seconds": compile_seconds}
+                    writer.write(record | norms | seconds)
                     progress.report(record)
             due = time.monotonic() - last_save >= config.checkpoint_seconds
             if devices.agree(due):

@@ -4,9 +4,10 @@ from collections.abc import Callable
 import functools
 from typing import NamedTuple
 
+from flax import nnx
 import jax
-from jax.sharding import Mesh, PartitionSpec
 import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import optax
 
 from flowzoo.bases import StandardNormal
@@ -26,15 +27,13 @@ class Report(NamedTuple):
 
     Attributes:
       failed_step: the first step whose likelihood was not finite, −1 if there was none.
-      finite: whether all parameters are finite after the last step.
-      gradient_norm, parameter_norm, update_norm: of the last step, over all parameters.
+      gradient_norm: of the last step, over all parameters.
+      parameter_norm: after the last step; not finite if some parameter is not.
     """
 
     failed_step: jax.Array
-    finite: jax.Array
     gradient_norm: jax.Array
     parameter_norm: jax.Array
-    update_norm: jax.Array
 
 
 class Batch(NamedTuple):
@@ -49,14 +48,15 @@ def stream(key: jax.Array, purpose: int, epoch: jax.Array) -> jax.Array:
     return jax.random.fold_in(jax.random.fold_in(jax.random.wrap_key_data(key), purpose), epoch)
 
 
-def make_loss(flow: Flow, rule: str) -> Callable:
+def make_loss(flow: Flow, rule: str, axis: str | None = None) -> Callable:
     """Builds `loss(params, other variables, batch) -> (nats, base term)`: the mean negative
     log-likelihood, its gradient in the dense layers following `rule`.
 
-    The second value is the mean log-density of the latents. It costs nothing and, unlike the loss,
+    `axis` is the mapped axis that a batch is spread over, None if the loss sees whole batches. The
+    second value is the mean log-density of the latents. It costs nothing and, unlike the loss,
     can be asked for without a factorisation of any W; it is not finite if some latent is not.
     """
-    copy = with_batch_statistics(with_gradient_rule(flow, rule), AXIS)
+    copy = with_batch_statistics(with_gradient_rule(flow, rule), axis)
     last = copy.transform.transforms[-1] if isinstance(copy.transform, Chain) else copy.transform
     if rule == "relative" and isinstance(flow.base, StandardNormal) and isinstance(last, Dense):
         # Here the loss sees only the latents' length, which saves a product.
@@ -77,17 +77,19 @@ def train_step(
     loss: Callable,
     optimizer: optax.GradientTransformation,
     average_decay: float,
+    axis: str | None,
     state: TrainState,
     batch: Batch,
-) -> tuple[TrainState, jax.Array, tuple]:
-    """One step on this device's part of a batch; gradients are averaged over devices.
+) -> tuple[TrainState, jax.Array, nnx.State]:
+    """One step on this device's part of a batch; gradients are averaged over the axis, if any.
 
     Returns:
-      The new state, the mean log-density of the latents, and `(gradients, updates)`.
+      The new state, the mean log-density of the latents, and the gradients.
     """
     params = state.variables.params
     gradients, base = jax.grad(loss, has_aux=True)(params, state.variables, batch)
-    gradients, base = jax.lax.pmean((gradients, base), AXIS)
+    if axis is not None:  # XLA keeps a mean over one device, which costs a copy of all gradients.
+        gradients, base = jax.lax.pmean((gradients, base), axis)
     updates, opt_state = optimizer.update(gradients, state.opt_state, params)
     params = optax.apply_updates(params, updates)
     average = state.average
@@ -101,7 +103,7 @@ def train_step(
         opt_state=opt_state,
         average=average,
     )
-    return state, base, (gradients, updates)
+    return state, base, gradients
 
 
 def make_batch(
@@ -124,11 +126,11 @@ def make_batch(
     return Batch(dataset.preprocessing.forward(batch), None if labels is None else labels[rows])
 
 
-def make_shuffle(num_train: int, batch_size: int) -> Callable:
+def make_shuffle(num_train: int, batch_size: int, mesh: Mesh) -> Callable:
     """Builds `shuffle(key, epoch) -> order: [steps per epoch, batch_size]`, rows of an epoch."""
     steps = num_train // batch_size
 
-    @jax.jit
+    @functools.partial(jax.jit, out_shardings=NamedSharding(mesh, PartitionSpec()))
     def shuffle(key: jax.Array, epoch: jax.Array) -> jax.Array:
         order = jax.random.permutation(stream(key, SHUFFLE, epoch), num_train)
         return order[: steps * batch_size].reshape(steps, batch_size)
@@ -137,7 +139,8 @@ def make_shuffle(num_train: int, batch_size: int) -> Callable:
 
 
 def make_run_steps(
-    loss: Callable,
+    flow: Flow,
+    rule: str,
     optimizer: optax.GradientTransformation,
     dataset: Dataset,
     average_decay: float,
@@ -146,15 +149,16 @@ def make_run_steps(
     """Builds `run_steps(state, x, labels, order, stop) -> (state, report)`.
 
     It takes steps until the state's step is `stop`, or one fails, within one epoch whose rows are
-    `order: [steps per epoch, batch_size]`. `x` and `labels` are the whole training split. The number
-    of steps is not part of the compiled program. The state that goes in is donated.
+    `order: [steps per epoch, batch_size]`. `x` and `labels` are the whole training split. The
+    number of steps is not part of the compiled program. The state that goes in is donated.
     """
-    step = functools.partial(train_step, loss, optimizer, average_decay)
-    num_devices = mesh.size
+    axis = AXIS if mesh.size > 1 else None
+    loss = make_loss(flow, rule, axis)
+    step = functools.partial(train_step, loss, optimizer, average_decay, axis)
 
     def run(state: TrainState, x, labels, order, stop):
         steps_per_epoch, batch_size = order.shape
-        local = batch_size // num_devices
+        local = batch_size // mesh.size
 
         def unfinished(carry):
             state, report = carry
@@ -164,32 +168,37 @@ def make_run_steps(
             state, report = carry
             now = state.step
             epoch, position = now // steps_per_epoch, now % steps_per_epoch
-            start = jax.lax.axis_index(AXIS) * local
-            rows = jax.lax.dynamic_slice_in_dim(order[position], start, local)
+            rows = order[position]
+            if axis is not None:
+                start = jax.lax.axis_index(axis) * local
+                rows = jax.lax.dynamic_slice_in_dim(rows, start, local)
             batch = make_batch(dataset, x, labels, rows, state.key, epoch)
-            state, base, (gradients, updates) = step(state, batch)
-
-            def norms():
-                trees = (gradients, state.variables.params, updates)
-                return tuple(optax.global_norm(tree).astype(jnp.float32) for tree in trees)
-
-            last = state.step == stop
-            zero = (jnp.float32(0),) * 3
-            report = Report(
-                jnp.where(jnp.isfinite(base), report.failed_step, now),
-                report.finite,
-                *jax.lax.cond(last, norms, lambda: zero),
+            state, base, gradients = step(state, batch)
+            # Of the gradients alone: norms of updates or parameters in here would keep those in
+            # memory beside the gradients, in every step.
+            gradient_norm = jax.lax.cond(
+                state.step == stop, _norm, lambda _: jnp.float32(0), gradients
             )
-            return state, report
+            failed_step = jnp.where(jnp.isfinite(base), report.failed_step, now)
+            return state, Report(failed_step, gradient_norm, report.parameter_norm)
 
-        report = Report(jnp.int32(-1), jnp.bool_(True), *(jnp.float32(0),) * 3)
+        report = Report(jnp.int32(-1), jnp.float32(0), jnp.float32(0))
         state, report = jax.lax.while_loop(unfinished, advance, (state, report))
-        leaves = jax.tree.leaves(state.variables.params)
-        finite = jnp.all(jnp.stack([jnp.isfinite(a).all() for a in leaves]))
-        return state, report._replace(finite=finite)
+        return state, report._replace(parameter_norm=_norm(state.variables.params))
 
-    everywhere = PartitionSpec()
-    sharded = jax.shard_map(
-        run, mesh=mesh, in_specs=everywhere, out_specs=everywhere, check_vma=False
-    )
-    return jax.jit(sharded, donate_argnums=0)
+    if axis is not None:
+        everywhere = PartitionSpec()
+        run = jax.shard_map(
+            run, mesh=mesh, in_specs=everywhere, out_specs=everywhere, check_vma=False
+        )
+    return jax.jit(run, donate_argnums=0)
+
+
+def _norm(tree) -> jax.Array:
+    return optax.global_norm(tree).astype(jnp.float32)
+
+
+@jax.jit
+def update_norm(before: nnx.State, after: nnx.State) -> jax.Array:
+    """Norm of the difference of two sets of parameters."""
+    return _norm(jax.tree.map(jnp.subtract, after, before))

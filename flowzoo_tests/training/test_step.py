@@ -12,7 +12,7 @@ from flowzoo.training.devices import AXIS
 from flowzoo.training.evaluation import make_log_probs, summarize
 from flowzoo.training.loop import Run, load_data
 from flowzoo.training.state import merge
-from flowzoo.training.step import make_batch
+from flowzoo.training.step import make_batch, update_norm
 from flowzoo_tests.training.small import small_config
 
 
@@ -27,7 +27,7 @@ def after(run: Run, steps: int):
         order = run.shuffle(state.key, epoch)
         stop = min(steps, (epoch + 1) * run.steps_per_epoch)
         state, report = run.run_steps(state, run.x, run.labels, order, np.int32(stop))
-        assert report.failed_step == -1 and report.finite
+        assert report.failed_step == -1 and np.isfinite(report.parameter_norm)
     return state, report
 
 
@@ -90,6 +90,18 @@ def test_training_raises_the_likelihood():
     before = float(log_probs(merge(run.graph, state.variables), *run.seen).mean())
     state, _ = after(run, 200)
     assert float(log_probs(merge(run.graph, state.variables), *run.seen).mean()) > before + 0.5
+
+
+def test_norms_are_those_of_the_last_step():
+    run = run_on(1, optimizer=dict(name="sgd", learning_rate=1e-3, momentum=0.0))
+    state = run.start()
+    order = run.shuffle(state.key, 0)
+    for stop in (4, 5):
+        before = jax.tree.map(np.array, state.variables.params)
+        state, report = run.run_steps(state, run.x, run.labels, order, np.int32(stop))
+    after = state.variables.params
+    np.testing.assert_allclose(report.parameter_norm, optax.global_norm(after), rtol=1e-6)
+    np.testing.assert_allclose(update_norm(before, after), 1e-3 * report.gradient_norm, rtol=1e-3)
 
 
 def test_a_diverging_step_is_named():
