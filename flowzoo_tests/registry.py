@@ -25,6 +25,9 @@ TRANSFORMS = {
     "smooth_leaky_relu_image": lambda rngs: T.SmoothLeakyReLU((2, 2, 1), alpha=0.3),
     "tanh_mix": lambda rngs: T.TanhMix((4,)),
     "whiten": lambda rngs: _fitted(T.Whiten(3)),
+    "learned_smooth_leaky_relu": lambda rngs: T.LearnedSmoothLeakyReLU((3,)),
+    "mixture_cdf": lambda rngs: T.MixtureCDF((2, 2), num_components=3),
+    "mixture_cdf_quantiles": lambda rngs: _fitted(T.MixtureCDF((3,), init="quantiles")),
     "standardize": lambda rngs: _fitted(T.Standardize((3,))),
     "spline": lambda rngs: T.RationalQuadraticSpline((2, 2), num_bins=5, bound=2.0),
     "spline_quantiles": lambda rngs: _fitted(T.RationalQuadraticSpline((3,), init="quantiles")),
@@ -67,5 +70,8 @@ TRANSFORMS = {
     ),
     "chain": lambda rngs: T.Chain(
         [T.Dense(3, rngs=rngs), T.SmoothLeakyReLU((3,)), T.Dense(3, rngs=rngs), T.Reverse(3)]
+    ),
+    "stack": lambda rngs: T.Stack(
+        [T.Chain([T.SmoothLeakyReLU((3,)), T.Dense(3, rngs=rngs)]) for _ in range(3)]
     ),
 }

@@ -5,13 +5,15 @@ from flowzoo.transforms.batch_norm import BatchNorm, with_batch_statistics
 from flowzoo.transforms.conv1x1 import Invertible1x1Conv
 from flowzoo.transforms.coupling import AffineCoupling, alternating_mask
 from flowzoo.transforms.dense import Dense
-from flowzoo.transforms.elementwise import SmoothLeakyReLU, TanhMix
+from flowzoo.transforms.elementwise import LearnedSmoothLeakyReLU, SmoothLeakyReLU, TanhMix
 from flowzoo.transforms.image import ChannelCoupling, CheckerboardCoupling, FactorOut, Squeeze
 from flowzoo.transforms.masked_autoregressive import MaskedAutoregressive
 from flowzoo.transforms.mixture_autoregressive import MixtureAutoregressive
+from flowzoo.transforms.mixture_cdf import MixtureCDF
 from flowzoo.transforms.permutation import Permutation, Reverse
 from flowzoo.transforms.radial import Radial
 from flowzoo.transforms.spline import RationalQuadraticSpline
+from flowzoo.transforms.stack import Stack
 from flowzoo.transforms.transform import Chain, Constant, Inverse, Reshape, Transform
 from flowzoo.transforms.triangular import Triangular
 from flowzoo.transforms.whiten import Standardize, Whiten
@@ -28,9 +30,11 @@ __all__ = [
     "FactorOut",
     "Inverse",
     "Invertible1x1Conv",
+    "LearnedSmoothLeakyReLU",
     "Logit",
     "MaskedAutoregressive",
     "MixtureAutoregressive",
+    "MixtureCDF",
     "Permutation",
     "Radial",
     "RationalQuadraticSpline",
@@ -38,6 +42,7 @@ __all__ = [
     "Reverse",
     "SmoothLeakyReLU",
     "Squeeze",
+    "Stack",
     "Standardize",
     "TanhMix",
     "Transform",

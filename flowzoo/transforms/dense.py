@@ -128,7 +128,7 @@ def check_invertible(module) -> None:
         weight = np.asarray(layer.weight[...], np.float64)
         if not np.all(np.isfinite(weight)):
             raise ValueError(f"The weight of {_name(path)} holds NaN or infinity.")
-        condition = np.linalg.cond(weight)
+        condition = np.max(np.linalg.cond(weight))  # of the layers of a `Stack`
         if not condition < 1 / np.finfo(np.float32).eps ** 2:
             raise ValueError(
                 f"The weight of {_name(path)} is singular (condition number {condition:.3g}), but "

@@ -1,0 +1,110 @@
+"""Deep stacks of equal transforms as one loop, so that their depth costs no compile time."""
+
+from collections.abc import Iterable
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+
+from flowzoo.transforms.transform import Transform
+
+
+class Stack(Transform):
+    """`f = f_L ∘ … ∘ f_1` for transforms that differ only in the values of their arrays.
+
+    The same map as `Chain(transforms)`, but one `jax.lax.scan` over arrays `[L, ...]`: a program
+    with 50 layers compiles as fast as one with 2. A block of several transforms is a `Chain`:
+
+    >>> from flax import nnx
+    >>> from flowzoo.transforms import Chain, Dense, SmoothLeakyReLU, Stack
+    >>> rngs = nnx.Rngs(0)
+    >>> stack = Stack([Chain([SmoothLeakyReLU((3,)), Dense(3, rngs=rngs)]) for _ in range(50)])
+    >>> stack.layers.transforms[1].weight.shape
+    (50, 3, 3)
+
+    Args:
+      transforms: f_1 … f_L, each with latents of the shape of its events.
+
+    Attributes:
+      layers: one transform whose arrays have a leading axis of length L.
+
+    Raises:
+      ValueError: if there are no transforms, or they differ in more than the values of arrays, or
+        change the shape of an event.
+    """
+
+    def __init__(self, transforms: Iterable[Transform]):
+        transforms = list(transforms)
+        if not transforms:
+            raise ValueError("Stack got no transforms, expected at least one.")
+        first = transforms[0]
+        if first.latent_shape != first.event_shape:
+            raise ValueError(
+                f"Stack got transforms from events of shape {first.event_shape} to latents of "
+                f"shape {first.latent_shape}, expected the same shape."
+            )
+        kinds = [_kind(transform) for transform in transforms]
+        for i, kind in enumerate(kinds):
+            if kind != kinds[0]:
+                raise ValueError(
+                    f"Stack: transform {i} differs from transform 0 in its class, an option or the "
+                    "shape of an array, expected transforms that differ in the values of arrays "
+                    "alone; put the others beside the Stack in a Chain."
+                )
+        self.event_shape = first.event_shape
+        self.layers = jax.tree.map(lambda *arrays: jnp.stack(arrays), *transforms)
+
+    def __len__(self) -> int:
+        return jax.tree.leaves(self.layers)[0].shape[0]
+
+    def layer(self, i: int) -> Transform:
+        """A copy of `f_{i+1}`."""
+        return jax.tree.map(lambda a: a[i], self.layers)
+
+    def forward_and_log_det(self, x, context=None):
+        self.check_event(x)
+        return self._scan("forward_and_log_det", x, context)
+
+    def inverse_and_log_det(self, z, context=None):
+        self.check_latent(z)
+        return self._scan("inverse_and_log_det", z, context, reverse=True)
+
+    def _scan(self, method: str, x, context, *, reverse: bool = False):
+        def apply(carry, layer: Transform):
+            x, log_det = carry
+            x, term = getattr(layer, method)(x, context)
+            return (x, log_det + term), None
+
+        # A context may bring batch axes, and arrays a dtype, that x does not have yet.
+        shapes = jax.eval_shape(lambda: getattr(self.layer(0), method)(x, context))
+        start = jnp.broadcast_to(x, shapes[0].shape).astype(shapes[0].dtype)
+        log_det = jnp.zeros(shapes[1].shape, shapes[1].dtype)
+        return jax.lax.scan(apply, (start, log_det), self.layers, reverse=reverse)[0]
+
+    @property
+    def data_dependent(self) -> bool:
+        return self.layers.data_dependent
+
+    def initialize(self, x, context=None):
+        layers = [self.layer(i) for i in range(len(self))]
+        for layer in layers:
+            x = layer.initialize(x, context)
+        nnx.update(self.layers, nnx.state(Stack(layers).layers))
+        return x
+
+    @property
+    def has_statistics(self) -> bool:
+        return self.layers.has_statistics
+
+    def update_statistics(self, x, context=None):
+        def update(x, layer: Transform):
+            return layer.update_statistics(x, context), layer
+
+        x, layers = jax.lax.scan(update, x, self.layers)
+        nnx.update(self.layers, nnx.state(layers))
+        return x
+
+
+def _kind(transform: Transform):
+    leaves, structure = jax.tree.flatten(transform)
+    return structure, [(jnp.shape(a), jnp.result_type(a)) for a in leaves]
