@@ -1,13 +1,16 @@
-"""Fixed elementwise nonlinearities: increasing on the whole real line, inverted by Newton."""
+"""Elementwise nonlinearities: increasing on the whole real line, inverted by Newton."""
 
 from abc import abstractmethod
+import math
 
+from flax import nnx
 import jax
 import jax.numpy as jnp
 
 from flowzoo.transforms.monotone import invert_increasing
 from flowzoo.transforms.transform import Transform, sum_event
 
+MIN_SLOPE = 1e-3
 
 @jax.custom_jvp
 def sigmoid_and_softplus(x: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -26,6 +29,11 @@ def _sigmoid_and_softplus_jvp(primals, tangents):
     (x,), (dx,) = primals, tangents
     sigmoid, softplus = sigmoid_and_softplus(x)
     return (sigmoid, softplus), (sigmoid * (1 - sigmoid) * dx, sigmoid * dx)
+
+
+def positive(raw: jax.Array) -> jax.Array:
+    """Maps real parameters to numbers above `MIN_SLOPE`, zero to one."""
+    return MIN_SLOPE + (1 - MIN_SLOPE) * jax.nn.softplus(raw + math.log(math.expm1(1)))
 
 
 def smooth_leaky_relu(x: jax.Array, alpha: float) -> tuple[jax.Array, jax.Array]:
@@ -95,6 +103,46 @@ class SmoothLeakyReLU(Elementwise):
         margin = 1e-5 * (1 + jnp.abs(z)) / self.alpha
         lower = leaky_inverse(z - (1 - self.alpha) * jnp.log(2.0))
         return lower - margin - self.center, leaky_inverse(z) + margin - self.center
+
+
+class LearnedSmoothLeakyReLU(Elementwise):
+    """`σ(x) = α x + (β − α) log(1 + e^{κ (x − c)}) / κ`: slope α far left, β far right.
+
+    Each coordinate has its own slopes α and β, center c and sharpness κ, all trained. Starts at the
+    identity.
+
+    Args:
+      event_shape: shape of one `x`.
+    """
+
+    def __init__(self, event_shape: tuple[int, ...]):
+        self.event_shape = tuple(event_shape)
+        self.left = nnx.Param(jnp.zeros(self.event_shape))
+        self.right = nnx.Param(jnp.zeros(self.event_shape))
+        self.sharpness = nnx.Param(jnp.zeros(self.event_shape))
+        self.center = nnx.Param(jnp.zeros(self.event_shape))
+
+    def _parameters(self):
+        raw = self.left[...], self.right[...], self.sharpness[...]
+        return *(positive(a) for a in raw), self.center[...]
+
+    def value_and_slope(self, x):
+        left, right, sharpness, center = self._parameters()
+        sigmoid, softplus = sigmoid_and_softplus(sharpness * (x - center))
+        change = right - left
+        return left * x + change * softplus / sharpness, left + change * sigmoid
+
+    def bracket(self, z):
+        # As above, σ lies within |β − α| log 2 / κ of a function of two straight pieces.
+        left, right, sharpness, center = self._parameters()
+        reach = jnp.abs(right - left) * jnp.log(2.0) / sharpness
+        reach = reach + 1e-5 * (1 + jnp.abs(z))
+
+        def two_pieces(y):
+            rest = y - left * center
+            return center + rest / jnp.where(rest < 0, left, right)
+
+        return two_pieces(z - reach), two_pieces(z + reach)
 
 
 class TanhMix(Elementwise):

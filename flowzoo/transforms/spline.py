@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from flowzoo.transforms.transform import Transform, sum_event
+from flowzoo.transforms.elementwise import MIN_SLOPE, positive
+from flowzoo.transforms.transform import Transform
 
 MIN_WIDTH = 1e-3  # of a bin, as a share of the whole interval
-MIN_SLOPE = 1e-3  # of a bin's secant and at a knot
 # Rows of data that place the knots; more would not move them visibly.
 QUANTILE_ROWS = 20_000
 
@@ -99,11 +99,6 @@ def inverse_rational_quadratic(y: jax.Array, knots: Knots) -> tuple[jax.Array, j
     x = x0 + t * width
     log_slope = rational_quadratic(x, knots)[1]
     return x + (y - inside) * jnp.exp(-log_slope), log_slope
-
-
-def positive(raw: jax.Array) -> jax.Array:
-    """Maps real parameters to numbers above `MIN_SLOPE`, zero to one."""
-    return MIN_SLOPE + (1 - MIN_SLOPE) * jax.nn.softplus(raw + np.log(np.expm1(1)))
 
 
 def _inverse_positive(value: np.ndarray) -> np.ndarray:

@@ -84,14 +84,14 @@ class Standardize(Transform):
 
     def initialize(self, x, context=None):
         self.check_event(x)
-        x = jnp.asarray(x)
-        scale = np.std(x, 0, dtype=np.float64)
+        data, x = np.asarray(x), jnp.asarray(x)
+        scale = np.std(data, 0, dtype=np.float64)
         if not np.all(scale > 0):
             raise ValueError(
                 f"Standardize got data of which {np.sum(scale == 0)} coordinates do not vary; "
                 "leave out constant columns."
             )
-        self.mean[...] = jnp.asarray(np.mean(x, 0, dtype=np.float64), x.dtype)
+        self.mean[...] = jnp.asarray(np.mean(data, 0, dtype=np.float64), x.dtype)
         self.scale[...] = jnp.asarray(scale, x.dtype)
         return self.forward(x)
 
