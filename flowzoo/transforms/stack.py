@@ -1,12 +1,17 @@
 """Deep stacks of equal transforms as one loop, so that their depth costs no compile time."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from flax import nnx
 import jax
 import jax.numpy as jnp
 
-from flowzoo.transforms.transform import Transform
+from flowzoo.transforms.transform import Chain, Transform
+
+# On two CPU cores a scan of 10 layers takes 0.91 times the steps' time at D = 63 and 1.14 times at
+# D = 784, where each layer's matrix is copied out of the stack. Compiling a step of 2, 10 and 50
+# layers takes 0.6, 1.1 and 3.5 s in a row, 0.6, 1.3 and 1.4 s in a stack.
+STACK_FROM = 16
 
 
 class Stack(Transform):
@@ -103,6 +108,17 @@ class Stack(Transform):
         x, layers = jax.lax.scan(update, x, self.layers)
         nnx.update(self.layers, nnx.state(layers))
         return x
+
+
+def repeated(blocks: Sequence[Sequence[Transform]]) -> list[Transform]:
+    """The transforms of equal blocks in a row, as a `Stack` where there are `STACK_FROM` or more.
+
+    Args:
+      blocks: each a list of transforms that ends in the shape in which it began.
+    """
+    if len(blocks) < STACK_FROM:
+        return [transform for block in blocks for transform in block]
+    return [Stack(Chain(block) for block in blocks)]
 
 
 def _kind(transform: Transform):

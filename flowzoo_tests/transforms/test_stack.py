@@ -21,6 +21,7 @@ from flowzoo.transforms import (
     Triangular,
 )
 from flowzoo.transforms.dense import check_invertible, factored, log_det_counts
+from flowzoo.transforms.stack import STACK_FROM, repeated
 
 
 def blocks(num_layers, dim=4):
@@ -130,6 +131,14 @@ def test_the_program_does_not_grow_with_depth():
         return len(jax.jit(gradient).lower(stack, points()).as_text())
 
     assert size(50) < 1.02 * size(3)
+
+
+def test_blocks_are_stacked_where_there_are_many():
+    few, many = (repeated([list(b.transforms) for b in blocks(n, 2)]) for n in (3, STACK_FROM))
+    assert len(few) == 9 and len(many) == 1
+    x = points((5, 2))
+    deep = Chain(blocks(STACK_FROM, 2))
+    np.testing.assert_allclose(many[0].forward(x), deep.forward(x), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
