@@ -1,16 +1,19 @@
 """POWER, GAS, HEPMASS, MINIBOONE and BSDS300 through TFDS, as the MAF paper prepared them."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+import contextlib
 import dataclasses
 import os
 import pathlib
 import sys
+import tarfile
 
 import numpy as np
 
+from flowzoo.data import archive
 from flowzoo.data.dataset import Dataset, Split
 from flowzoo.data.folders import data_folders, find_prepared, first_writable
-from flowzoo.data.sources import describe_sources, find_source
+from flowzoo.data.sources import describe_sources, find_source, from_archive, source_of
 from flowzoo.transforms.affine import Affine
 
 SPLITS = ("train", "validation", "test")
@@ -65,29 +68,56 @@ def prepare_tabular(
 ) -> pathlib.Path:
     """Prepares a tabular set into a TFDS folder; returns that folder.
 
+    The files are those of the MAF authors' archive, the archive itself, or the originals of UCI and
+    Berkeley; `flowzoo.data.sources` lists their names.
+
     Args:
       name: one of `TABULAR_SETS`.
       data_dir: where to write; by default `$TFDS_DATA_DIR` or `~/tensorflow_datasets`.
-      source: folder with the original files; by default those folders.
+      source: folder with the files, or one of them, or the archive; by default they are looked for
+        in those folders, and then the archive (857 MB) is downloaded into the first one that can be
+        written to. A broken download goes on where it stopped.
 
     Raises:
-      FileNotFoundError: if the files are not found.
+      FileNotFoundError: if the files are neither found nor downloadable.
       ValueError: if they are damaged or not those of the dataset.
     """
     folders = data_folders(data_dir)
-    searched = folders if source is None else [pathlib.Path(source).expanduser()]
-    found = find_source(name, searched)
-    if found is None:
+    target = first_writable(folders)
+    if source is None:
+        found = find_source(name, folders)
+        packed = None if found else _archive(name, folders, target)
+    else:
+        path = pathlib.Path(source).expanduser()
+        found = source_of(name, path)
+        packed = path / archive.NAME if path.is_dir() else path
+        if found is None and not (tarfile.is_tarfile(packed) if packed.exists() else False):
+            raise FileNotFoundError(
+                f"{path} is not a source of {name}: expected {describe_sources(name)}, a folder "
+                f"with them, or the MAF authors' {archive.NAME}."
+            )
+    with contextlib.nullcontext(found) if found else from_archive(name, packed) as opened:
+        origin, paths = opened
+        where = ", ".join(map(str, paths))
+        splits = origin.read(paths, TABULAR_SETS[name].sizes)
+        return _write(name, target, splits, origin.title, where)
+
+
+def _archive(name: str, folders: Sequence[pathlib.Path], target: pathlib.Path) -> pathlib.Path:
+    """The MAF authors' archive in one of the folders, downloaded if need be."""
+    for folder in folders:
+        for place in ("", "downloads", "downloads/manual"):
+            if (path := folder / place / archive.NAME).exists():
+                return path
+    try:
+        return archive.download(target / "downloads")
+    except OSError as error:
         raise FileNotFoundError(
-            f"{name} is neither prepared nor are its files in {', '.join(map(str, searched))}: "
-            f"put {describe_sources(name)} there, or name their folder: "
-            f"`python -m flowzoo.data.prepare {name} --from=FOLDER`."
-        )
-    origin, paths = found
-    spec = TABULAR_SETS[name]
-    splits = origin.read(paths, spec.sizes)
-    where = ", ".join(map(str, paths))
-    return _write(name, first_writable(folders), splits, origin.title, where)
+            f"{name} is neither prepared in {', '.join(map(str, folders))} nor could the MAF "
+            f"authors' archive be downloaded ({type(error).__name__}): try again, which goes on "
+            f"where it stopped, or fetch {archive.URL} or {describe_sources(name)} otherwise and "
+            f"name the file: `python -m flowzoo.data.prepare {name} --from=FILE`."
+        ) from error
 
 
 def _write(
