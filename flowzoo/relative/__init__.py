@@ -5,5 +5,13 @@ from flowzoo.relative.optax_transform import (
     relative_gradient,
     scale_by_relative_gradient,
 )
+from flowzoo.relative.trust_region import limit_relative_change
 
-__all__ = ["RULES", "affine", "log_abs_det", "relative_gradient", "scale_by_relative_gradient"]
+__all__ = [
+    "RULES",
+    "affine",
+    "limit_relative_change",
+    "log_abs_det",
+    "relative_gradient",
+    "scale_by_relative_gradient",
+]

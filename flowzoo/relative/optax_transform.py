@@ -20,7 +20,6 @@ leaves it out, and its fixed points are not stationary points of the likelihood.
 """
 
 from collections.abc import Iterable, Mapping
-import fnmatch
 import types
 from typing import Literal
 
@@ -28,7 +27,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-Path = tuple[str, ...]
+from flowzoo.relative.selection import leaves_by_path, select
 
 BIAS_NAMES: Mapping[str, str] = types.MappingProxyType(
     {"kernel": "bias", "weight": "bias", "w": "b", "W": "b"}
@@ -110,9 +109,9 @@ def scale_by_relative_gradient(
         raise ValueError(f"The variant is {variant!r}, expected 'relative' or 'transposed'.")
 
     def init(params: optax.Params) -> optax.EmptyState:
-        leaves = _leaves_by_path(params)
+        leaves = leaves_by_path(params)
         if leaves:  # optax probes `init` with placeholders that have no leaves.
-            _select(leaves, patterns, bias_names)
+            select(leaves, patterns, bias_names)
         return optax.EmptyState()
 
     def update(
@@ -127,8 +126,8 @@ def scale_by_relative_gradient(
                 "The relative gradient depends on the parameters' values: call "
                 "`update(gradients, state, params)`, got params=None."
             )
-        values, new = _leaves_by_path(params), _leaves_by_path(updates)
-        for weight, bias in _select(values, patterns, bias_names).items():
+        values, new = leaves_by_path(params), leaves_by_path(updates)
+        for weight, bias in select(values, patterns, bias_names).items():
             if weight not in new:
                 continue
             arguments = values[weight], values.get(bias), new[weight], new.get(bias)
@@ -201,66 +200,3 @@ def _relative_update(weight, bias, weight_grad, bias_grad, layout, variant, add_
     if layout == "in_out":
         dw = dw.mT
     return dw.astype(weight_grad.dtype), None if bias_grad is None else db.astype(bias_grad.dtype)
-
-
-def _leaves_by_path(tree: optax.Params) -> dict[Path, jax.Array]:
-    """The leaves in the order of flattening, keyed by path."""
-    return {_path(keys): leaf for keys, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
-
-
-def _path(keys: tuple) -> Path:
-    if keys and keys[-1] == jax.tree_util.GetAttrKey("value"):
-        keys = keys[:-1]
-    return tuple(jax.tree_util.keystr((key,), simple=True) for key in keys)
-
-
-def _select(
-    leaves: Mapping[Path, jax.Array], patterns: tuple[str, ...], bias_names: Mapping[str, str]
-) -> dict[Path, Path | None]:
-    """Maps the path of each selected matrix to that of its bias, after checking their shapes."""
-    names = {path: "/".join(path) for path in leaves}
-    for pattern in patterns:
-        if not any(_matches(name, pattern) for name in names.values()):
-            listed = ", ".join(repr(name) for name in list(names.values())[:12])
-            raise ValueError(
-                f"The relative gradient was asked for {pattern!r}, which matches no parameter. "
-                f"The parameters are {listed}{', …' if len(names) > 12 else ''}."
-            )
-    selected = {}
-    for path, name in names.items():
-        if not any(_matches(name, pattern) for pattern in patterns):
-            continue
-        shape = jnp.shape(leaves[path])
-        if len(shape) < 2 or shape[-1] != shape[-2]:
-            raise ValueError(
-                f"The relative gradient was asked for {name!r} of shape {shape}, expected a square "
-                "matrix [..., D, D]: select only the weights of invertible linear layers."
-            )
-        bias = path[:-1] + (bias_names[path[-1]],) if path and path[-1] in bias_names else None
-        if bias not in leaves:
-            bias = None
-        elif jnp.shape(leaves[bias]) != shape[:-1]:
-            raise ValueError(
-                f"The bias {names[bias]!r} beside {name!r} has shape {jnp.shape(leaves[bias])}, "
-                f"expected {shape[:-1]}: name the right one in `bias_names`, or pass "
-                "bias_names={} if the layer has none."
-            )
-        elif bias in selected.values():
-            raise ValueError(
-                f"The bias {names[bias]!r} is beside two selected matrices, one of them {name!r}: "
-                "say in `bias_names` which one it belongs to."
-            )
-        selected[path] = bias
-    return selected
-
-
-def _matches(name: str, pattern: str) -> bool:
-    return _match_parts(name.split("/"), pattern.split("/"))
-
-
-def _match_parts(name: list[str], pattern: list[str]) -> bool:
-    if not pattern or not name:
-        return not name and all(part == "**" for part in pattern)
-    if pattern[0] == "**":
-        return _match_parts(name, pattern[1:]) or _match_parts(name[1:], pattern)
-    return fnmatch.fnmatchcase(name[0], pattern[0]) and _match_parts(name[1:], pattern[1:])
