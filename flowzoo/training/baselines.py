@@ -9,15 +9,18 @@ from collections.abc import Sequence
 from typing import Any
 
 
-def baselines(hidden_sizes: Sequence[int], activation: str = "relu") -> dict[str, dict[str, Any]]:
+def baselines(
+    hidden_sizes: Sequence[int], activation: str = "relu", degrees: str = "sequential"
+) -> dict[str, dict[str, Any]]:
     """For `flowzoo.training.config.choose`: what each baseline changes in the default config.
 
     Args:
       hidden_sizes: of every network.
       activation: of the autoregressive networks; Real NVP's are tanh (scale) and ReLU (shift).
+      degrees: of the autoregressive networks' hidden units.
     """
     network = dict(hidden_sizes=tuple(hidden_sizes), activation=activation)
-    masked = network | dict(degrees="sequential", residual=False)
+    masked = network | dict(degrees=degrees, residual=False)
     stacked = masked | dict(batch_norm=True, inverse_method="sequential")
     coupling = dict(name="real_nvp", hidden_sizes=tuple(hidden_sizes), batch_norm=True)
 
