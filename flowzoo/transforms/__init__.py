@@ -1,6 +1,6 @@
 """Invertible maps with log-determinants; forward is data → latent."""
 
-from flowzoo.transforms.affine import Affine, Logit
+from flowzoo.transforms.affine import Affine, ConditionalAffine, Logit
 from flowzoo.transforms.batch_norm import BatchNorm, with_batch_statistics
 from flowzoo.transforms.conv1x1 import Invertible1x1Conv
 from flowzoo.transforms.coupling import AffineCoupling, alternating_mask
@@ -25,6 +25,7 @@ __all__ = [
     "Chain",
     "ChannelCoupling",
     "CheckerboardCoupling",
+    "ConditionalAffine",
     "Constant",
     "Dense",
     "FactorOut",

@@ -1,5 +1,6 @@
-"""Elementwise affine map and logit: what preprocessing is made of."""
+"""Elementwise affine maps, and the logit of preprocessing."""
 
+from flax import nnx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,6 +39,44 @@ class Affine(Transform):
     def inverse_and_log_det(self, z, context=None):
         self.check_latent(z)
         return z * self.scale[...] + self.shift[...], -self._log_det(z)
+
+
+class ConditionalAffine(Transform):
+    """`z = (x − μ(c)) e^{−s(c)}` with μ and s linear in the context c; `log_det = −Σ s_i(c)`.
+
+    For class labels, which come as one-hot vectors, each class has its own mean and scale. Starts at
+    the identity.
+
+    Args:
+      event_shape: shape of one `x`.
+      context_size: C.
+
+    Attributes:
+      mean, log_scale: `[C, *event_shape]`; s = 3 tanh(log_scale(c) / 3), so that no scale overflows.
+    """
+
+    def __init__(self, event_shape: tuple[int, ...], *, context_size: int):
+        if context_size < 1:
+            raise ValueError(f"ConditionalAffine got context_size {context_size}, expected >= 1.")
+        self.event_shape, self.context_size = tuple(event_shape), context_size
+        self.mean = nnx.Param(jnp.zeros((context_size, *self.event_shape)))
+        self.log_scale = nnx.Param(jnp.zeros((context_size, *self.event_shape)))
+
+    def _mean_and_log_scale(self, context: jax.Array) -> tuple[jax.Array, jax.Array]:
+        mean = jnp.tensordot(context, self.mean[...], 1)
+        return mean, 3 * jnp.tanh(jnp.tensordot(context, self.log_scale[...], 1) / 3)
+
+    def forward_and_log_det(self, x, context=None):
+        self.check_event(x)
+        mean, log_scale = self._mean_and_log_scale(context)
+        z = (x - mean) * jnp.exp(-log_scale)
+        return z, -sum_event(jnp.broadcast_to(log_scale, z.shape), len(self.event_shape))
+
+    def inverse_and_log_det(self, z, context=None):
+        self.check_latent(z)
+        mean, log_scale = self._mean_and_log_scale(context)
+        x = z * jnp.exp(log_scale) + mean
+        return x, sum_event(jnp.broadcast_to(log_scale, x.shape), len(self.event_shape))
 
 
 class Logit(Transform):

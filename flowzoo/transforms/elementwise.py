@@ -12,6 +12,7 @@ from flowzoo.transforms.transform import Transform, sum_event
 
 MIN_SLOPE = 1e-3
 
+
 @jax.custom_jvp
 def sigmoid_and_softplus(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """`1 / (1 + e^{−x})` and its integral `log(1 + e^x)`.

@@ -134,7 +134,9 @@ class RationalQuadraticSpline(Transform):
         if not 2 <= num_bins <= 100:
             raise ValueError(f"{type(self).__name__} got num_bins {num_bins}, expected 2 to 100.")
         if not bound > 0:
-            raise ValueError(f"{type(self).__name__} got bound {bound}, expected a positive number.")
+            raise ValueError(
+                f"{type(self).__name__} got bound {bound}, expected a positive number."
+            )
         if init not in ("identity", "quantiles"):
             raise ValueError(f"init is {init!r}, expected identity or quantiles.")
         self.event_shape = tuple(event_shape)

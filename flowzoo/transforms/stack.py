@@ -110,13 +110,16 @@ class Stack(Transform):
         return x
 
 
-def repeated(blocks: Sequence[Sequence[Transform]]) -> list[Transform]:
-    """The transforms of equal blocks in a row, as a `Stack` where there are `STACK_FROM` or more.
+def repeated(
+    blocks: Sequence[Sequence[Transform]], stack_from: int = STACK_FROM
+) -> list[Transform]:
+    """The transforms of equal blocks in a row, as a `Stack` where there are many.
 
     Args:
       blocks: each a list of transforms that ends in the shape in which it began.
+      stack_from: how many blocks are many.
     """
-    if len(blocks) < STACK_FROM:
+    if len(blocks) < stack_from:
         return [transform for block in blocks for transform in block]
     return [Stack(Chain(block) for block in blocks)]
 

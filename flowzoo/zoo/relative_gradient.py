@@ -1,13 +1,32 @@
-"""The fully connected flow: `z = W_L σ(W_{L-1} … σ(W_1 x + b_1) …) + b_L`."""
+"""The fully connected flow: dense layers and elementwise maps, `z = … σ(W_1 x + b_1) …`."""
+
+from collections.abc import Sequence
 
 from flax import nnx
 
 from flowzoo.bases import FACTORIAL
 from flowzoo.context import ContextSpec
 from flowzoo.flow import Flow
-from flowzoo.transforms import Chain, Dense, SmoothLeakyReLU, TanhMix, Whiten
+from flowzoo.transforms import (
+    Chain,
+    ConditionalAffine,
+    Dense,
+    LearnedSmoothLeakyReLU,
+    MixtureCDF,
+    Radial,
+    RationalQuadraticSpline,
+    SmoothLeakyReLU,
+    Standardize,
+    TanhMix,
+    Transform,
+    Whiten,
+)
+from flowzoo.transforms.stack import repeated
 
-ACTIVATIONS = {"smooth_leaky_relu": SmoothLeakyReLU, "tanh_mix": TanhMix}
+FIXED = ("smooth_leaky_relu", "tanh_mix")
+LEARNED = ("learned_smooth_leaky_relu", "spline", "mixture_cdf")
+# Learned maps take longer to compile than dense layers, so that fewer make a stack worth it.
+STACK_FROM = 4
 
 
 def relative_gradient(
@@ -17,55 +36,92 @@ def relative_gradient(
     activation: str = "smooth_leaky_relu",
     alpha: float | None = None,
     center: float = 0.0,
+    num_bins: int = 16,
+    bound: float = 6.0,
+    radial_groups: Sequence[int] = (),
     base: str = "standard_normal",
     use_bias: bool = True,
     whiten: bool = False,
+    gaussianize: bool = True,
     init: str = "orthogonal",
     context: ContextSpec | None = None,
     rngs: nnx.Rngs,
 ) -> Flow:
-    """The flow of Gresele et al., "Relative gradient optimization of the Jacobian term in
-    unsupervised deep learning", NeurIPS 2020, arXiv 2006.15090.
+    """The flow of Gresele et al., and its successor with learned nonlinearities.
+
+    With a fixed nonlinearity it is the paper's `W_L σ(W_{L-1} … σ(W_1 x + b_1) …) + b_L`. With a
+    learned one, which has its own parameters in every coordinate, it is
+    `σ_L(W_L … σ_1(W_1 σ_0(x) + b_1) …)`: alternately a linear map and a map of each coordinate by
+    itself, as in a Gaussianization flow, but with matrices W that are merely invertible.
 
     Args:
       event_shape: `(D,)`.
-      num_layers: L dense layers, with an activation between each two.
-      activation: `smooth_leaky_relu` or `tanh_mix`.
-      alpha: the activation's α, None for its default.
+      num_layers: L dense layers.
+      activation: fixed: `smooth_leaky_relu` or `tanh_mix`; learned: `learned_smooth_leaky_relu`,
+        `spline` (rational-quadratic) or `mixture_cdf` (of logistics).
+      alpha: the fixed activation's α, None for its default.
       center: of the smooth leaky ReLU.
+      num_bins: of a spline, or components of a mixture.
+      bound: a spline's bins cover [−bound, bound].
+      radial_groups: after each dense layer, one radial transform for each number here, with that
+        many groups of coordinates; for data with a common scale, such as an image's contrast.
       base: a factorial base, one of `flowzoo.bases.FACTORIAL`.
       use_bias: whether the layers have biases.
-      whiten: put a fixed whitening of the training data first, `transforms.Whiten`. With
-        `init="identity"` training then starts near the likelihood of the fitted Gaussian, the nearer
-        the larger the center.
+      whiten: put a fixed whitening of the training data before the first dense layer, and before
+        all of it a standardisation if the activation is learned. With `init="identity"` training
+        then starts near the likelihood of the fitted Gaussian; with a fixed activation the nearer
+        the larger its center.
+      gaussianize: start a spline or mixture such that the training data's marginals are about
+        normal, which `whiten` needs for it to start at a Gaussian copula; if not, at the identity.
       init: of the dense layers, `orthogonal` (the paper's) or `identity`.
-      context: must be None, this flow is unconditional.
+      context: labels or features; after each dense layer an affine map depends on them.
       rngs: draws the initial weights.
 
     Raises:
       ValueError: on an unknown option or an event that is not a vector.
+
+    Source: Gresele, Fissore, Javaloy, Schölkopf, Hyvärinen, "Relative gradient optimization of the
+    Jacobian term in unsupervised deep learning", NeurIPS 2020, arXiv 2006.15090; Meng, Song, Song,
+    Ermon, "Gaussianization flows", arXiv 2003.01941.
     """
-    _check_option("activation", activation, ACTIVATIONS)
+    _check_option("activation", activation, FIXED + LEARNED)
     _check_option("base", base, FACTORIAL)
     if len(event_shape) != 1:
         raise ValueError(f"relative_gradient got event_shape {event_shape}, expected (D,).")
     if num_layers < 1:
         raise ValueError(f"relative_gradient got num_layers {num_layers}, expected at least 1.")
-    if context is not None:
-        raise ValueError("relative_gradient is unconditional; leave the context out.")
-
     (dim,) = event_shape
-    dense = [Dense(dim, use_bias=use_bias, init=init, rngs=rngs) for _ in range(num_layers)]
-    options = {} if alpha is None else {"alpha": alpha}
-    if center:
-        options["center"] = center
-    transforms = [Whiten(dim, center=use_bias)] if whiten else []
-    transforms.append(dense[0])
-    for layer in dense[1:]:
-        transforms += [ACTIVATIONS[activation](event_shape, **options), layer]
-    return Flow(FACTORIAL[base](event_shape), Chain(transforms))
+
+    def linear() -> list[Transform]:
+        layers: list[Transform] = [Dense(dim, use_bias=use_bias, init=init, rngs=rngs)]
+        if context is not None:
+            layers.append(ConditionalAffine(event_shape, context_size=context.size))
+        return layers + [Radial(dim, num_groups=groups) for groups in radial_groups]
+
+    def elementwise() -> Transform:
+        start = "quantiles" if gaussianize else "identity"
+        if activation == "spline":
+            return RationalQuadraticSpline(event_shape, num_bins=num_bins, bound=bound, init=start)
+        if activation == "mixture_cdf":
+            return MixtureCDF(event_shape, num_components=num_bins, init=start)
+        if activation == "learned_smooth_leaky_relu":
+            return LearnedSmoothLeakyReLU(event_shape)
+        options = {} if alpha is None else {"alpha": alpha}
+        if activation == "tanh_mix":
+            return TanhMix(event_shape, **options)
+        return SmoothLeakyReLU(event_shape, center=center, **options)
+
+    whitening = [Whiten(dim, center=use_bias)] if whiten else []
+    if activation in LEARNED:
+        standardize = [Standardize(event_shape)] if whiten else []
+        blocks = [[*linear(), elementwise()] for _ in range(num_layers)]
+        transforms = [*standardize, elementwise(), *whitening, *repeated(blocks, STACK_FROM)]
+    else:
+        blocks = [[elementwise(), *linear()] for _ in range(num_layers - 1)]
+        transforms = [*whitening, *linear(), *repeated(blocks)]
+    return Flow(FACTORIAL[base](event_shape), Chain(transforms), context)
 
 
-def _check_option(name: str, value: str, options: dict) -> None:
+def _check_option(name: str, value: str, options: Sequence[str] | dict) -> None:
     if value not in options:
         raise ValueError(f"{name} is {value!r}, expected one of {', '.join(options)}.")
