@@ -9,8 +9,12 @@ __version__ = "0.1.0"
 
 # Loaded when first used: they bring dataset and checkpoint libraries or optax with them.
 _LAZY = {
+    "RawFlow": "flowzoo.raw_flow",
+    "list_pretrained": "flowzoo.pretrained",
     "load_dataset": "flowzoo.data",
+    "load_pretrained": "flowzoo.pretrained",
     "relative_gradient": "flowzoo.relative",
+    "save_pretrained": "flowzoo.pretrained",
     "scale_by_relative_gradient": "flowzoo.relative",
 }
 

@@ -11,11 +11,16 @@ _TRACEBACK = flags.DEFINE_bool("traceback", False, "Show the Python traceback of
 SENTENCES = (ValueError, OSError, FloatingPointError)
 
 
-def run(main: Callable[[list[str]], None]) -> None:
-    """Runs a command line: an error becomes one sentence on stderr and exit code 1."""
+def run(main: Callable[[list[str]], None], *, positional: bool = False) -> None:
+    """Runs a command line: an error becomes one sentence on stderr and exit code 1.
+
+    Args:
+      main: takes the arguments that are not flags, the program's name first.
+      positional: whether there may be such arguments.
+    """
 
     def guarded(argv: list[str]) -> None:
-        if len(argv) > 1:
+        if len(argv) > 1 and not positional:
             fail(f"Unexpected argument {argv[1]!r}; every option is written --name=value.")
         # Orbax reports every file it touches.
         logging.set_verbosity(logging.ERROR)
@@ -41,6 +46,13 @@ def require(name: str, value, example: str) -> None:
     """Ends the program with a sentence unless a flag was given."""
     if value is None:
         fail(f"--{name} is missing. Example: {example}")
+
+
+def require_one(flags_and_values: dict[str, object], example: str) -> None:
+    """Ends the program with a sentence unless exactly one of the flags was given."""
+    if sum(value is not None for value in flags_and_values.values()) != 1:
+        names = " and ".join(f"--{name}" for name in flags_and_values)
+        fail(f"Expected one of {names}. Example: {example}")
 
 
 def _parse(argv: list[str]) -> list[str]:

@@ -7,19 +7,21 @@ from flowzoo import command_line
 EXAMPLE = "python -m flowzoo.evaluate --workdir=runs/digits-relative_gradient"
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder that `python -m flowzoo.train` wrote.")
+_PRETRAINED = flags.DEFINE_string("pretrained", None, "Or the name or path of a pretrained model.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Where the data lie, if elsewhere by now.")
 
 
 def main(argv: list[str]) -> None:
     del argv
-    command_line.require("workdir", _WORKDIR.value, EXAMPLE)
+    command_line.require_one({"workdir": _WORKDIR.value, "pretrained": _PRETRAINED.value}, EXAMPLE)
 
     from flowzoo.training.devices import enable_compilation_cache
-    from flowzoo.training.load import load_run
+    from flowzoo.training.load import load_pretrained_run, load_run
     from flowzoo.training.results import comparison, describe, test_results
 
     enable_compilation_cache()
-    flow, dataset, config = load_run(_WORKDIR.value, data_dir=_DATA_DIR.value)
+    load = load_run if _WORKDIR.value else load_pretrained_run
+    flow, dataset, config = load(_WORKDIR.value or _PRETRAINED.value, data_dir=_DATA_DIR.value)
     results = {
         "dataset": dataset.name,
         "model": config.model.name,

@@ -12,6 +12,7 @@ import numpy as np
 
 from flowzoo.data.dataset import Dataset
 from flowzoo.flow import Flow
+from flowzoo.raw_flow import RawFlow
 
 matplotlib.use("agg", force=False)
 
@@ -86,6 +87,15 @@ def draws(x: np.ndarray, dataset: Dataset, planar_flow: Flow | None = None) -> F
             aspect="auto",
         )
         axes[2].set_title("density")
+    return figure
+
+
+def draws_alone(x: np.ndarray, model: RawFlow) -> Figure:
+    """Draws samples `x: [N, *event_shape]` of a model without its data: images, or points."""
+    if model.image_shape is not None:
+        return image_grid(x.reshape(-1, *model.image_shape), model.levels - 1)
+    figure = Figure(figsize=(4, 4))
+    figure.subplots().scatter(x[:, 0], x[:, 1], s=2, linewidths=0)
     return figure
 
 

@@ -9,44 +9,52 @@ from flowzoo import command_line
 EXAMPLE = "python -m flowzoo.sample --workdir=runs/digits-relative_gradient --num_samples=100"
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder that `python -m flowzoo.train` wrote.")
+_PRETRAINED = flags.DEFINE_string("pretrained", None, "Or the name or path of a pretrained model.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Where the data lie, if elsewhere by now.")
 _NUM_SAMPLES = flags.DEFINE_integer("num_samples", 100, "How many samples to draw.", lower_bound=1)
 _LABEL = flags.DEFINE_integer("label", None, "The class to draw, of a class-conditional model.")
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the draw.")
-_OUT = flags.DEFINE_string("out", "samples", "Writes OUT.npy (data space) and OUT.png.")
+_OUT = flags.DEFINE_string("out", "samples", "Writes OUT.npy (raw data) and OUT.png.")
 
 
 def main(argv: list[str]) -> None:
     del argv
-    command_line.require("workdir", _WORKDIR.value, EXAMPLE)
+    command_line.require_one({"workdir": _WORKDIR.value, "pretrained": _PRETRAINED.value}, EXAMPLE)
 
     import jax
     import jax.numpy as jnp
     import numpy as np
 
     from flowzoo import plots
-    from flowzoo.training.devices import enable_compilation_cache
-    from flowzoo.training.load import load_run
+    from flowzoo.pretrained import load_pretrained
+    from flowzoo.raw_flow import on_raw_data
 
-    enable_compilation_cache()
-    flow, dataset, _ = load_run(_WORKDIR.value, data_dir=_DATA_DIR.value)
+    dataset = None
+    if _WORKDIR.value:
+        from flowzoo.training.devices import enable_compilation_cache
+        from flowzoo.training.load import load_run
+
+        enable_compilation_cache()
+        flow, dataset, _ = load_run(_WORKDIR.value, data_dir=_DATA_DIR.value)
+        model = on_raw_data(flow, dataset)
+    else:
+        model = load_pretrained(_PRETRAINED.value)
     count, context = _NUM_SAMPLES.value, None
-    if flow.context is not None:
+    if model.context is not None:
         if _LABEL.value is None:
             raise ValueError(
-                f"This model is class-conditional; pass --label=0 … {dataset.num_classes - 1}."
+                f"This model is class-conditional; pass --label=0 … {model.context.size - 1}."
             )
         context = jnp.full(count, _LABEL.value)
-        flow.encode_context(context)
     elif _LABEL.value is not None:
         raise ValueError("This model is unconditional; leave --label out.")
     shape = () if context is not None else (count,)
-    z = jax.jit(lambda flow: flow.sample(jax.random.key(_SEED.value), shape, context))(flow)
-    x = np.asarray(dataset.preprocessing.inverse(z))
+    x = np.asarray(model.sample(jax.random.key(_SEED.value), shape, context))
     out = pathlib.Path(_OUT.value)
     out.parent.mkdir(parents=True, exist_ok=True)
     np.save(f"{out}.npy", x)
-    plots.save(plots.draws(x, dataset), f"{out}.png")
+    figure = plots.draws(x, dataset) if dataset else plots.draws_alone(x, model)
+    plots.save(figure, f"{out}.png")
     print(f"{count} samples of shape {x.shape[1:]} in {out}.npy, drawn in {out}.png")
 
 

@@ -1,0 +1,41 @@
+"""Preprocessing as JSON: which transforms with which options; arrays are saved apart."""
+
+from typing import Any
+
+from flowzoo.transforms import Affine, Chain, Logit, Transform
+
+
+def to_spec(transform: Transform) -> dict[str, Any]:
+    """Describes a preprocessing.
+
+    Raises:
+      ValueError: if it is made of other transforms than `Chain`, `Affine` and `Logit`.
+    """
+    spec = {"name": type(transform).__name__, "event_shape": list(transform.event_shape)}
+    if type(transform) is Chain:
+        return spec | {"transforms": [to_spec(each) for each in transform.transforms]}
+    if type(transform) is Affine:
+        return spec
+    if type(transform) is Logit:
+        return spec | {"alpha": transform.alpha}
+    raise ValueError(
+        f"A preprocessing with {spec['name']} cannot be saved: only Chain, Affine and Logit can. "
+        "flowzoo/pretrained/preprocessing.py is where to add it."
+    )
+
+
+def from_spec(spec: dict[str, Any]) -> Transform:
+    """Builds what `to_spec` described, its arrays at their default values.
+
+    Raises:
+      ValueError: if it names a transform that this version does not know.
+      KeyError: if an entry is missing.
+    """
+    name, event_shape = spec["name"], tuple(spec["event_shape"])
+    if name == "Chain":
+        return Chain([from_spec(each) for each in spec["transforms"]])
+    if name == "Affine":
+        return Affine(event_shape)
+    if name == "Logit":
+        return Logit(event_shape, alpha=spec["alpha"])
+    raise ValueError(f"Unknown preprocessing {name!r}, expected Chain, Affine or Logit.")

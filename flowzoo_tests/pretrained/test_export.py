@@ -1,0 +1,70 @@
+import json
+import subprocess
+import sys
+
+from flax import nnx
+import jax
+import numpy as np
+import pytest
+
+import flowzoo
+from flowzoo.pretrained.export import export
+from flowzoo.pretrained.shrink import shrink
+from flowzoo.training.loop import train_and_evaluate
+from flowzoo_tests.training.small import small_config
+
+
+def test_an_exported_run_scores_as_it_did(tmp_path):
+    results = train_and_evaluate(small_config(num_epochs=1), tmp_path / "run")
+    directory = export(tmp_path / "run", tmp_path / "mine", command="flowzoo.train …")
+    card = flowzoo.load_pretrained(directory).card
+    # The whitening became part of the first layer.
+    assert card["model"]["whiten"] is False
+    assert json.loads((directory / "config.json").read_text())["model"]["whiten"] is True
+    assert card["metrics"]["log_likelihood_nats"] == pytest.approx(
+        results["log_likelihood_nats"], abs=1e-3
+    )
+    assert card["num_parameters"] == results["num_parameters"]
+    with pytest.raises(FileExistsError, match="choose another name"):
+        export(tmp_path / "run", directory, command="")
+    (tmp_path / "run" / "results.json").unlink()
+    with pytest.raises(ValueError, match="not finished"):
+        export(tmp_path / "run", tmp_path / "other", command="")
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"name": "relative_gradient", "whiten": True},
+        {"name": "relative_gradient", "whiten": True, "use_bias": False},
+        {"name": "made_mog", "num_components": 2, "hidden_sizes": (8,)},
+    ],
+)
+def test_shrinking_keeps_the_density(model):
+    flow = flowzoo.build(model, (3,), rngs=nnx.Rngs(0))
+    x = 2 + jax.random.normal(jax.random.key(0), (50, 3))
+    flow.initialize(x)
+    small, options = shrink(flow, model)
+    np.testing.assert_allclose(small.log_prob(x), flow.log_prob(x), rtol=1e-4)
+    like = flowzoo.build(options, (3,), rngs=nnx.Rngs(0))
+    assert jax.tree.structure(nnx.state(small)) == jax.tree.structure(nnx.state(like))
+    assert sum(a.size for a in jax.tree.leaves(nnx.state(small))) <= sum(
+        a.size for a in jax.tree.leaves(nnx.state(flow))
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (["list"], 0, "digits_relative_gradient"),
+        (["show", "digits_relative_gradient"], 0, "## Training"),
+        (["show", "nothing"], 1, "Error: There is no pretrained model 'nothing'"),
+        (["export", "a", "b"], 1, "Error: --command is missing"),
+        ([], 1, "Error: Expected list, show"),
+    ],
+)
+def test_command_line(arguments, code, text):
+    done = subprocess.run(
+        [sys.executable, "-m", "flowzoo.pretrained", *arguments], capture_output=True, text=True
+    )
+    assert done.returncode == code and text in done.stdout + done.stderr
