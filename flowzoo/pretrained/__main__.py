@@ -7,12 +7,14 @@ from flowzoo import command_line
 USAGE = """python -m flowzoo.pretrained list
 python -m flowzoo.pretrained show NAME
 python -m flowzoo.pretrained safetensors NAME FILE.safetensors
-python -m flowzoo.pretrained export WORKDIR DIRECTORY --command="python -m flowzoo.train …"
+python -m flowzoo.pretrained export WORKDIR DIRECTORY [--command="python -m flowzoo.train …"]
 
 NAME is a packaged name, or the path or address of a model. DIRECTORY ends in the new name."""
 
 _BASE = flags.DEFINE_string("base", None, "URL or bucket that names are looked for in.")
-_COMMAND = flags.DEFINE_string("command", None, "export: the command that trained the model.")
+_COMMAND = flags.DEFINE_string(
+    "command", None, "export: the command that trained it, if the run does not say."
+)
 _COMMIT = flags.DEFINE_string(
     "commit", None, "export: the commit that trained it; now's if left out."
 )
@@ -72,9 +74,6 @@ def print_list() -> None:
 
 def export(workdir: str, directory: str) -> None:
     """Makes a pretrained model of a run."""
-    command_line.require(
-        "command", _COMMAND.value, '--command="python -m flowzoo.train --config=configs/digits.py"'
-    )
     from flowzoo.pretrained.card import markdown
     from flowzoo.pretrained.export import export
     from flowzoo.pretrained.files import read_card

@@ -69,7 +69,7 @@ def export(
     workdir: epath.PathLike,
     directory: str | os.PathLike,
     *,
-    command: str,
+    command: str | None = None,
     commit: str | None = None,
     hardware: str | None = None,
     dtype: str = "float32",
@@ -80,7 +80,7 @@ def export(
     Args:
       workdir: what `python -m flowzoo.train` wrote.
       directory: a new directory; its name is the model's name.
-      command: the command that trained it.
+      command: the command that trained it, by default what the run says.
       commit: the commit of flowzoo that trained it, by default that of this checkout.
       hardware: what trained it, by default what the run says.
       dtype: what trained matrices are stored as, one of `DTYPES`.
@@ -100,13 +100,15 @@ def export(
         raise FileExistsError(f"{directory} exists; choose another name, or delete it first.")
     flow, dataset, config = load_run(workdir, data_dir=data_dir)
     run = _run_results(workdir)
+    command = command or run.get("command")
+    if not command:
+        raise ValueError("The run does not say how it was trained; pass the command.")
     options = config.model.to_dict()
     if config.num_parameters:
         options = match_parameters(
             options, dataset.event_shape, config.num_parameters, context=flow.context
         )
-    flow, options = shrink(flow, options)
-    flow = _rounded(flow, dtype)
+    flow = _rounded(shrink(flow), dtype)
     metrics = test_results(flow, dataset)
     description, data_license = _data(dataset.name)
     raw = on_raw_data(flow, dataset)

@@ -1,7 +1,6 @@
-"""What a checkpoint need not hold: the same density from fewer numbers."""
+"""The same density from numbers that compress well, which is what a checkpoint holds."""
 
-from collections.abc import Mapping
-from typing import Any
+import itertools
 
 from flax import nnx
 import jax.numpy as jnp
@@ -10,42 +9,47 @@ import numpy as np
 from flowzoo.flow import Flow
 from flowzoo.nets.degrees import masks
 from flowzoo.nets.masked_mlp import MaskedMLP
-from flowzoo.transforms import Chain, Dense, Whiten
+from flowzoo.transforms import Chain, Dense, Transform, Whiten
+from flowzoo.transforms.stack import Stack
 
 
-def shrink(flow: Flow, model: Mapping[str, Any]) -> tuple[Flow, dict[str, Any]]:
-    """A copy of a flow for inference, and the options of `flowzoo.build` that make its like.
+def shrink(flow: Flow) -> Flow:
+    """A copy of a flow, for inference, with the same structure and many zeros.
 
-    A whitening before a dense layer becomes part of that layer, and weights under masks become
-    zero, which compresses well.
+    A whitening becomes the identity, and the dense layer after it takes its place; weights under
+    masks become zero.
     """
-    model, flow = dict(model), nnx.clone(flow)
-    if model.get("whiten") and (transform := _without_whitening(flow.transform)) is not None:
-        model["whiten"] = False
-        flow = Flow(flow.base, transform, flow.context)
+    flow = nnx.clone(flow)
+    if isinstance(flow.transform, Chain):
+        for one, following in itertools.pairwise(flow.transform.transforms):
+            if isinstance(one, Whiten):
+                _merge(one, following)
     for _, module in nnx.iter_modules(flow):
         if isinstance(module, MaskedMLP):
             _clear_masked(module)
-    return flow, model
+    return flow
 
 
-def _without_whitening(chain: Chain) -> Chain | None:
+def _merge(whiten: Whiten, following: Transform) -> None:
     """`W (A (x − μ)) + b` as one layer of weight `W A` and bias `b − W A μ`, formed in float64."""
-    if not isinstance(chain, Chain) or len(chain.transforms) < 2:
-        return None
-    whiten, dense = chain.transforms[:2]
-    if not (isinstance(whiten, Whiten) and isinstance(dense, Dense)):
-        return None
-    if dense.bias is None and np.any(whiten.mean[...]):
-        return None
-    weight = (
-        np.asarray(dense.weight[...], np.float64) @ np.asarray(whiten.weight[...], np.float64).T
-    )
+    dense, place = following, ...
+    if isinstance(following, Stack):
+        # The first layer of a stack is the first entry of its arrays.
+        dense, place = following.layers, (0, ...)
+        if isinstance(dense, Chain):
+            dense = dense.transforms[0]
+    if not isinstance(dense, Dense):
+        return
+    mean, a = (np.asarray(v[...], np.float64) for v in (whiten.mean, whiten.weight))
+    if dense.bias is None and np.any(mean):
+        return
+    weight = np.asarray(dense.weight[place], np.float64) @ a.T
+    dense.weight[place] = jnp.asarray(weight, dense.weight.dtype)
     if dense.bias is not None:
-        shift = weight @ np.asarray(whiten.mean[...], np.float64)
-        dense.bias[...] = jnp.asarray(dense.bias[...] - shift, dense.bias.dtype)
-    dense.weight[...] = jnp.asarray(weight, dense.weight.dtype)
-    return Chain(list(chain.transforms)[1:])
+        bias = np.asarray(dense.bias[place], np.float64) - weight @ mean
+        dense.bias[place] = jnp.asarray(bias, dense.bias.dtype)
+    identity = Whiten(whiten.event_shape[0])
+    nnx.update(whiten, nnx.state(identity))
 
 
 def _clear_masked(net: MaskedMLP) -> None:
