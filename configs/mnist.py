@@ -30,6 +30,12 @@ MODELS = {
         optimizer=dict(learning_rate=1e-3, schedule="cosine"),
         num_epochs=60,
     ),
+    "spline": dict(
+        model=dict(name="relative_gradient", num_layers=2, activation="spline", whiten=True, init="identity", gaussianize=True, radial_groups=(), num_bins=16, bound=6.0, base="standard_normal"),
+        optimizer=dict(learning_rate=1e-3, schedule="cosine"),
+        batch_size=250,
+        num_epochs=15,
+    ),
     "paper": dict(
         model=FLOW | dict(center=0.0, whiten=False, init="orthogonal"),
         optimizer=dict(learning_rate=1e-4),

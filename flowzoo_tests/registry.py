@@ -33,6 +33,7 @@ TRANSFORMS = {
     "spline": lambda rngs: T.RationalQuadraticSpline((2, 2), num_bins=5, bound=2.0),
     "spline_quantiles": lambda rngs: _fitted(T.RationalQuadraticSpline((3,), init="quantiles")),
     "radial": lambda rngs: _fitted(T.Radial(3, num_bins=4)),
+    "radial_quantiles": lambda rngs: _fitted(T.Radial(3, init="quantiles")),
     "radial_groups": lambda rngs: T.Radial(4, num_groups=2, num_bins=3),
     "dense": lambda rngs: T.Dense(4, rngs=rngs),
     "dense_no_bias": lambda rngs: T.Dense(4, use_bias=False, init="identity", rngs=rngs),

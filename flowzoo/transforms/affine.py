@@ -44,15 +44,15 @@ class Affine(Transform):
 class ConditionalAffine(Transform):
     """`z = (x − μ(c)) e^{−s(c)}` with μ and s linear in the context c; `log_det = −Σ s_i(c)`.
 
-    For class labels, which come as one-hot vectors, each class has its own mean and scale. Starts at
-    the identity.
+    For class labels, which come as one-hot vectors, each class has its own mean and scale. Starts
+    at the identity.
 
     Args:
       event_shape: shape of one `x`.
       context_size: C.
 
     Attributes:
-      mean, log_scale: `[C, *event_shape]`; s = 3 tanh(log_scale(c) / 3), so that no scale overflows.
+      mean, log_scale: `[C, *event_shape]`; s is bounded by 3, so that no scale overflows.
     """
 
     def __init__(self, event_shape: tuple[int, ...], *, context_size: int):

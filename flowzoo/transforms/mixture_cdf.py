@@ -10,10 +10,9 @@ import numpy as np
 from scipy import special
 
 from flowzoo.transforms.elementwise import Elementwise
+from flowzoo.transforms.spline import QUANTILE_ROWS, check_init
 
 NEWTON_STEPS = 3
-# Rows of data that place the components.
-QUANTILE_ROWS = 20_000
 
 
 def normal_score(log_cdf: jax.Array, log_survival: jax.Array) -> jax.Array:
@@ -49,7 +48,8 @@ class MixtureCDF(Elementwise):
     Args:
       event_shape: shape of one `x`.
       num_components: K.
-      init: `identity` (nearly so) or `quantiles`: `initialize` spreads the components over the data.
+      init: `identity` (nearly so), or `quantiles`: `initialize` spreads the components over the
+        data.
 
     Raises:
       ValueError: on fewer than one component or an unknown init.
@@ -62,8 +62,7 @@ class MixtureCDF(Elementwise):
     ):
         if num_components < 1:
             raise ValueError(f"MixtureCDF got {num_components} components, expected >= 1.")
-        if init not in ("identity", "quantiles"):
-            raise ValueError(f"init is {init!r}, expected identity or quantiles.")
+        check_init(init)
         self.event_shape, self.init = tuple(event_shape), init
         shape = (*self.event_shape, num_components)
         mean = special.ndtri((np.arange(num_components) + 0.5) / num_components)

@@ -6,11 +6,14 @@ from flax import nnx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.special import chdtri
 
 from flowzoo.transforms.spline import (
     Knots,
+    check_init,
     inverse_rational_quadratic,
     make_knots,
+    quantile_knots,
     rational_quadratic,
 )
 from flowzoo.transforms.transform import Constant, Transform
@@ -32,21 +35,32 @@ class Radial(Transform):
       num_groups: G, a divisor of D.
       num_bins: of each spline.
       bound: the bins cover [−bound, bound] standard deviations of the log-norm.
+      init: `identity`, or `quantiles`: `initialize` makes the norms of the data about those of a
+        standard normal vector.
 
     Raises:
-      ValueError: if G does not divide D.
+      ValueError: if G does not divide D, or on an unknown init.
 
-    Source: for the kind of map, Lyu, Simoncelli, "Nonlinear extraction of independent components of
-    natural images using radial Gaussianization", Neural Computation 2009; groups of coordinates with
-    a common scale: Hyvärinen, Hoyer, "Emergence of phase- and shift-invariant features by
+    Source: for the kind of map, Lyu, Simoncelli, "Nonlinear extraction of independent components
+    of natural images using radial Gaussianization", Neural Computation 2009; for groups with a
+    common scale, Hyvärinen, Hoyer, "Emergence of phase- and shift-invariant features by
     decomposition of natural images into independent feature subspaces", Neural Computation 2000.
     """
 
-    def __init__(self, dim: int, *, num_groups: int = 1, num_bins: int = 16, bound: float = 6.0):
+    def __init__(
+        self,
+        dim: int,
+        *,
+        num_groups: int = 1,
+        num_bins: int = 16,
+        bound: float = 6.0,
+        init: str = "identity",
+    ):
         if num_groups < 1 or dim % num_groups:
             raise ValueError(f"Radial got {num_groups} groups, expected a divisor of {dim}.")
         self.event_shape, self.num_groups = (dim,), num_groups
-        self.bound = float(bound)
+        self.bound, self.init = float(bound), init
+        check_init(init)
         size = dim // num_groups
         # Of the log of a chi variable, to leading order.
         self.mean = Constant(jnp.full(num_groups, 0.5 * math.log(size)))
@@ -55,10 +69,6 @@ class Radial(Transform):
         self.heights = nnx.Param(jnp.zeros((num_groups, num_bins)))
         self.slopes = nnx.Param(jnp.zeros((num_groups, num_bins - 1)))
         self.shift = nnx.Param(jnp.zeros(num_groups))
-
-    @property
-    def data_dependent(self) -> bool:
-        return True
 
     def _groups(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """`x` as `[..., G, g]` and the standardised log-norms `[..., G]`."""
@@ -104,4 +114,23 @@ class Radial(Transform):
         log_norms = np.log(np.maximum(norms, NORM_FLOOR)).astype(np.float64)
         self.mean[...] = jnp.asarray(log_norms.mean(0), self.mean.dtype)
         self.scale[...] = jnp.asarray(np.maximum(log_norms.std(0), 1e-3), self.scale.dtype)
+        if self.init == "quantiles":
+            self._gaussianize(log_norms)
         return super().initialize(x, context)
+
+    def _gaussianize(self, log_norms: np.ndarray) -> None:
+        mean, scale = log_norms.mean(0), np.maximum(log_norms.std(0), 1e-3)
+        size = self.event_shape[0] // self.num_groups
+
+        def log_chi(p):
+            return (0.5 * np.log(chdtri(size, 1 - p)) - mean.mean()) / scale.mean()
+
+        raw = quantile_knots((log_norms - mean) / scale, log_chi, self.widths.shape[-1], self.bound)
+        widths, heights, slopes, shift = raw
+        for parameter, value in (
+            (self.widths, widths),
+            (self.heights, heights),
+            (self.slopes, slopes[:, 1:-1]),
+            (self.shift, shift),
+        ):
+            parameter[...] = jnp.asarray(value, parameter.dtype)

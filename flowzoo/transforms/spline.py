@@ -1,5 +1,6 @@
 """Rational-quadratic splines: increasing, smooth, with a closed-form inverse."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from flax import nnx
@@ -14,6 +15,7 @@ from flowzoo.transforms.transform import Transform
 MIN_WIDTH = 1e-3  # of a bin, as a share of the whole interval
 # Rows of data that place the knots; more would not move them visibly.
 QUANTILE_ROWS = 20_000
+FINE = 8  # quantiles per bin
 
 
 class Knots(NamedTuple):
@@ -62,8 +64,8 @@ def rational_quadratic(x: jax.Array, knots: Knots) -> tuple[jax.Array, jax.Array
     Returns:
       `y` and `log dy/dx`, both `[..., D]`.
 
-    Source: Gregory, Delbourgo, "Piecewise rational quadratic interpolation to monotonic data", 1982;
-    Durkan, Bekasov, Murray, Papamakarios, "Neural spline flows", arXiv 1906.04032.
+    Source: Gregory, Delbourgo, "Piecewise rational quadratic interpolation to monotonic data",
+    1982; Durkan, Bekasov, Murray, Papamakarios, "Neural spline flows", arXiv 1906.04032.
     """
     inside = jnp.clip(x, knots.x[:, 0], knots.x[:, -1])
     x0, width, y0, height, d0, d1 = _lookup(_bins(knots), knots.x, inside)
@@ -117,7 +119,7 @@ class RationalQuadraticSpline(Transform):
       num_bins: K.
       bound: T.
       init: `identity`, or `quantiles`: `initialize` makes the marginals of the data about standard
-        normal, as one step of Gaussianization does (Chen, Gopinath, "Gaussianization", NeurIPS 2000).
+        normal, as a step of Gaussianization does (Chen, Gopinath, "Gaussianization", NeurIPS 2000).
 
     Raises:
       ValueError: on fewer than 2 bins, a bound that is not positive, or an unknown init.
@@ -137,8 +139,7 @@ class RationalQuadraticSpline(Transform):
             raise ValueError(
                 f"{type(self).__name__} got bound {bound}, expected a positive number."
             )
-        if init not in ("identity", "quantiles"):
-            raise ValueError(f"init is {init!r}, expected identity or quantiles.")
+        check_init(init)
         self.event_shape = tuple(event_shape)
         self.bound, self.init = float(bound), init
         self.widths = nnx.Param(jnp.zeros((*self.event_shape, num_bins)))
@@ -179,7 +180,7 @@ class RationalQuadraticSpline(Transform):
             rows = np.asarray(x[:: 1 + len(x) // QUANTILE_ROWS], np.float64).reshape(
                 -1, self.shift.size
             )
-            raw = _normal_scores(rows, self.widths.shape[-1], self.bound)
+            raw = quantile_knots(rows, ndtri, self.widths.shape[-1], self.bound)
             for parameter, value in zip(
                 (self.widths, self.heights, self.slopes, self.shift), raw, strict=True
             ):
@@ -212,29 +213,45 @@ def _cumulative(steps: jax.Array) -> jax.Array:
     return jnp.pad(jnp.cumsum(steps, -1), padding)
 
 
-def _normal_scores(x: np.ndarray, num_bins: int, bound: float) -> tuple[np.ndarray, ...]:
-    """Parameters of splines that take each column of `x: [N, D]` to about N(0, 1)."""
+def check_init(init: str) -> None:
+    """Raises ValueError unless `init` is `identity` or `quantiles`."""
+    if init not in ("identity", "quantiles"):
+        raise ValueError(f"init is {init!r}, expected identity or quantiles.")
+
+
+def quantile_knots(
+    x: np.ndarray, quantile: Callable[[np.ndarray], np.ndarray], num_bins: int, bound: float
+) -> tuple[np.ndarray, ...]:
+    """Parameters of splines that give each column of `x: [N, D]` about the same distribution.
+
+    Args:
+      x: data about within [−bound, bound].
+      quantile: the quantile function of the distribution wanted.
+      num_bins: K.
+      bound: as in `make_knots`.
+
+    Returns:
+      Arguments of `make_knots`: widths, heights and slopes, with the columns first, and shifts `[D]`.
+    """
     # Beyond some ten data points a quantile is noise; there the spline goes on straight.
     reach = -ndtri(min(0.1, 10 / len(x)))
-    scores = np.linspace(-reach, reach, 8 * num_bins + 1)
-    quantiles = np.quantile(x, ndtr(scores), axis=0)
-    parameters = [_column(q, scores, num_bins, bound) for q in quantiles.T]
+    p = ndtr(np.linspace(-reach, reach, FINE * num_bins + 1))
+    parameters = [_column(q, quantile(p), num_bins, bound) for q in np.quantile(x, p, axis=0).T]
     return tuple(np.stack(p) for p in zip(*parameters, strict=True))
 
 
-def _column(quantiles: np.ndarray, scores: np.ndarray, num_bins: int, bound: float):
-    targets = np.linspace(scores[0], scores[-1], num_bins + 1)[1:-1]
-    x = np.clip(np.interp(targets, scores, quantiles), -bound, bound)
+def _column(quantiles: np.ndarray, wanted: np.ndarray, num_bins: int, bound: float):
+    x = np.clip(quantiles[FINE:-FINE:FINE], -bound, bound)
     share = np.maximum(np.diff(x, prepend=-bound, append=bound) / (2 * bound), 2 * MIN_WIDTH)
     share /= share.sum()
     x = bound * (2 * np.concatenate([[0], np.cumsum(share)]) - 1)
     # Ties in the data would make the map a step.
-    quantiles = quantiles + 1e-6 * bound * scores
+    quantiles = quantiles + 1e-6 * bound * np.arange(len(wanted))
     low, high = (
-        np.clip((scores[j] - scores[i]) / (quantiles[j] - quantiles[i]), 0.05, 1.0)
-        for i, j in ((0, 8), (-9, -1))
+        np.clip((wanted[j] - wanted[i]) / (quantiles[j] - quantiles[i]), 0.05, 1.0)
+        for i, j in ((0, FINE), (-1 - FINE, -1))
     )
-    y = np.interp(x, quantiles, scores)
+    y = np.interp(x, quantiles, wanted)
     y += low * np.minimum(x - quantiles[0], 0) + high * np.maximum(x - quantiles[-1], 0)
     secant = np.diff(y) / np.diff(x)
     slope = np.sqrt(np.append(secant, secant[-1]) * np.insert(secant, 0, secant[0]))

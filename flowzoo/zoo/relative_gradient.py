@@ -71,7 +71,7 @@ def relative_gradient(
         all of it a standardisation if the activation is learned. With `init="identity"` training
         then starts near the likelihood of the fitted Gaussian; with a fixed activation the nearer
         the larger its center.
-      gaussianize: start a spline or mixture such that the training data's marginals are about
+      gaussianize: start a learned map such that the training data's marginals (norms) are about
         normal, which `whiten` needs for it to start at a Gaussian copula; if not, at the identity.
       init: of the dense layers, `orthogonal` (the paper's) or `identity`.
       context: labels or features; after each dense layer an affine map depends on them.
@@ -91,15 +91,15 @@ def relative_gradient(
     if num_layers < 1:
         raise ValueError(f"relative_gradient got num_layers {num_layers}, expected at least 1.")
     (dim,) = event_shape
+    start = "quantiles" if gaussianize else "identity"
 
     def linear() -> list[Transform]:
         layers: list[Transform] = [Dense(dim, use_bias=use_bias, init=init, rngs=rngs)]
         if context is not None:
             layers.append(ConditionalAffine(event_shape, context_size=context.size))
-        return layers + [Radial(dim, num_groups=groups) for groups in radial_groups]
+        return layers + [Radial(dim, num_groups=n, init=start) for n in radial_groups]
 
     def elementwise() -> Transform:
-        start = "quantiles" if gaussianize else "identity"
         if activation == "spline":
             return RationalQuadraticSpline(event_shape, num_bins=num_bins, bound=bound, init=start)
         if activation == "mixture_cdf":
