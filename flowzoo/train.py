@@ -3,8 +3,6 @@
 The run goes on where it stopped when the same command is typed again.
 """
 
-import os
-
 from absl import flags
 from ml_collections import config_flags
 
@@ -43,6 +41,7 @@ def main(argv: list[str]) -> None:
     from flowzoo.training.devices import enable_compilation_cache, is_main_process
     from flowzoo.training.loop import train_and_evaluate
     from flowzoo.training.results import describe
+    from flowzoo.training.workdir import default_workdir
 
     enable_compilation_cache()
     workdir = _WORKDIR.value or default_workdir(config)
@@ -50,13 +49,6 @@ def main(argv: list[str]) -> None:
     if is_main_process():
         print(describe(results))
         print(f"  results, samples and curve in {workdir}")
-
-
-def default_workdir(config) -> str:
-    """`runs/<dataset>-<model>`, with the number of layers of a baseline that comes in several."""
-    layers = config.model.get("num_layers", "") if config.model.name != "relative_gradient" else ""
-    name = f"{config.dataset.name.replace('/', '-')}-{config.model.name}{layers}"
-    return os.path.join("runs", name + ("-conditional" if config.conditional else ""))
 
 
 if __name__ == "__main__":

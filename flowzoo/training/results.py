@@ -2,6 +2,8 @@
 
 import os
 import platform
+import shlex
+import sys
 from typing import Any
 
 from etils import epath
@@ -72,6 +74,18 @@ def device_name() -> str:
     return f"{count} × {kind}"
 
 
+def command() -> str | None:
+    """The command line that this process was started with, None if it is no program of flowzoo.
+
+    Where data and results lie on this machine is left out.
+    """
+    if not any(argument.startswith("flowzoo.") for argument in sys.orig_argv[1:3]):
+        return None
+    local = ("workdir=", "config.dataset.data_dir=")
+    arguments = [a for a in sys.orig_argv[1:] if not a.lstrip("-").startswith(local)]
+    return shlex.join(["python", *arguments])
+
+
 def describe(results: dict[str, Any]) -> str:
     """The results in a few lines, the published ones beside them and labelled as such."""
     lines = [
@@ -114,7 +128,7 @@ def finish(
     best_epoch: int,
     wall_seconds: float,
 ) -> dict[str, Any]:
-    """Tests the flow, writes `results.json`, `samples.png` and `curve.png`, and returns the results.
+    """Tests the flow, writes `results.json`, `samples.png` and `curve.png`; returns the results.
 
     Every process takes part in the test; the first one writes.
     """
@@ -126,11 +140,13 @@ def finish(
         "epochs": epochs,
         "best_epoch": best_epoch,
         "wall_seconds": round(wall_seconds, 1),
+        "command": command(),
         "device": device_name(),
         "gaussian_nats": gaussian_reference(dataset),
         "published": comparison(dataset, config),
     }
     if is_main_process():
+        results["validation_nats"] = read_metrics(workdir)[-1]["best_validation_nats"]
         plots.learning_curve(read_metrics(workdir), workdir / "curve.png")
         plots.samples(flow, dataset, jax.random.key(config.seed), workdir / "samples.png")
         write_json(workdir / RESULTS, results)

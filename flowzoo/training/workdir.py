@@ -1,12 +1,20 @@
 """The folder of one run: whose it is, and the paths inside it."""
 
 import json
+import os
 from typing import Any
 
 from etils import epath
 from ml_collections import config_dict
 
 CONFIG, RESULTS, METRICS = "config.json", "results.json", "metrics.jsonl"
+
+
+def default_workdir(config) -> str:
+    """`runs/<dataset>-<model>`, with the number of layers of a baseline that comes in several."""
+    layers = config.model.get("num_layers", "") if config.model.name != "relative_gradient" else ""
+    name = f"{config.dataset.name.replace('/', '-')}-{config.model.name}{layers}"
+    return os.path.join("runs", name + ("-conditional" if config.conditional else ""))
 
 
 def claim(workdir: epath.Path, config: config_dict.ConfigDict) -> None:
