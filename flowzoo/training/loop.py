@@ -1,6 +1,7 @@
 """One run, from a config to a workdir."""
 
 import time
+from typing import NamedTuple
 
 from etils import epath
 from flax import nnx
@@ -177,6 +178,15 @@ class Run:
         }
 
 
+class Trained(NamedTuple):
+    """What a run ends with: the flow with the best validation likelihood, and how it got there."""
+
+    flow: Flow
+    epochs: int
+    best_epoch: int
+    wall_seconds: float
+
+
 def train_and_evaluate(config: config_dict.ConfigDict, workdir: epath.PathLike) -> dict:
     """Trains the config's model, goes on where an earlier run stopped, and tests the best.
 
@@ -192,8 +202,23 @@ def train_and_evaluate(config: config_dict.ConfigDict, workdir: epath.PathLike) 
       FloatingPointError: if the likelihood becomes non-finite; the last good checkpoint is kept.
       OSError: if the workdir cannot be written.
     """
+    dataset = load_data(config)
+    trained = train(config, dataset, workdir)
+    return finish(
+        trained.flow,
+        dataset,
+        config,
+        epath.Path(workdir),
+        epochs=trained.epochs,
+        best_epoch=trained.best_epoch,
+        wall_seconds=trained.wall_seconds,
+    )
+
+
+def train(config: config_dict.ConfigDict, dataset: Dataset, workdir: epath.PathLike) -> Trained:
+    """As `train_and_evaluate`, on any dataset, without the test at the end."""
     workdir = epath.Path(workdir)
-    run = Run(config, load_data(config))
+    run = Run(config, dataset)
     if devices.is_main_process():
         workdirs.claim(workdir, config)
     checkpoints = Checkpoints(workdir)
@@ -210,11 +235,8 @@ def train_and_evaluate(config: config_dict.ConfigDict, workdir: epath.PathLike) 
         statistics=state.best.statistics,
         constants=state.variables.constants,
     )
-    return finish(
-        merge(run.graph, jax.device_get(best)),
-        run.dataset,
-        config,
-        workdir,
+    return Trained(
+        flow=merge(run.graph, jax.device_get(best)),
         epochs=int(state.step) // run.steps_per_epoch,
         best_epoch=int(state.best.epoch),
         wall_seconds=seconds,
