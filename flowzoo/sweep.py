@@ -6,7 +6,6 @@ those models of the config file with as many parameters as the winner, once with
 and once with two. The same command goes on where it stopped.
 """
 
-import json
 import os
 import runpy
 import sys
@@ -159,7 +158,7 @@ def main(swept: dict[str, str]) -> None:
 
     from flowzoo.training.devices import enable_compilation_cache
     from flowzoo.training.grid import combinations
-    from flowzoo.training.workdir import default_workdir
+    from flowzoo.training.workdir import BEST, default_workdir, write_json
 
     enable_compilation_cache()
     config = _CONFIG.value
@@ -179,7 +178,7 @@ def main(swept: dict[str, str]) -> None:
         table = summary(run_all(baselines, workdir), len(baselines))
         text += f"\n\nBaselines with about {count:,} parameters:\n\n{table}"
     (epath.Path(workdir) / SUMMARY).write_text(text + "\n")
-    (epath.Path(workdir) / "best.json").write_text(json.dumps({"run": winner} | result) + "\n")
+    write_json(epath.Path(workdir) / BEST, {"run": winner})
     print(f"\n{text}\n\nin {os.path.join(workdir, SUMMARY)}")
 
 

@@ -8,6 +8,8 @@ from etils import epath
 from ml_collections import config_dict
 
 CONFIG, RESULTS, METRICS = "config.json", "results.json", "metrics.jsonl"
+# Of a sweep: the name of its best run.
+BEST = "best.json"
 
 
 def default_workdir(config) -> str:
