@@ -16,6 +16,9 @@ from flowzoo.raw_flow import RawFlow
 
 matplotlib.use("agg", force=False)
 
+# Of samples and of data in a scatter plot; sampling 250,000 would outlast a short training.
+_POINTS = 2_000
+
 
 def save(figure: Figure, path: epath.PathLike) -> None:
     """Writes a figure as PNG."""
@@ -49,7 +52,7 @@ def samples(flow: Flow, dataset: Dataset, key: jax.Array, path: epath.PathLike) 
 
     A class-conditional flow is shown one row of images for each class.
     """
-    count = 100 if dataset.image_shape is not None else len(dataset.test)
+    count = 100 if dataset.image_shape is not None else min(len(dataset.test), _POINTS)
     shape, context = (count,), None
     if flow.context is not None:
         shape, context = (), jnp.arange(count) * dataset.num_classes // count
@@ -69,7 +72,7 @@ def draws(x: np.ndarray, dataset: Dataset, planar_flow: Flow | None = None) -> F
     """
     if dataset.image_shape is not None:
         return image_grid(x.reshape(-1, *dataset.image_shape), _brightest(dataset))
-    data = np.asarray(dataset.test.x)
+    data = np.asarray(dataset.test.x[:_POINTS])
     panels = 2 if planar_flow is None else 3
     figure = Figure(figsize=(4 * panels, 4))
     axes = figure.subplots(1, panels, sharex=True, sharey=True)
