@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from flowzoo.transforms import Affine, Chain, Logit, Transform
+from flowzoo.transforms import Affine, Chain, Logit, Reshape, Transform
 
 
 def to_spec(transform: Transform) -> dict[str, Any]:
     """Describes a preprocessing.
 
     Raises:
-      ValueError: if it is made of other transforms than `Chain`, `Affine` and `Logit`.
+      ValueError: if it is made of other transforms than `Chain`, `Affine`, `Logit` and `Reshape`.
     """
     spec = {"name": type(transform).__name__, "event_shape": list(transform.event_shape)}
     if type(transform) is Chain:
@@ -18,9 +18,11 @@ def to_spec(transform: Transform) -> dict[str, Any]:
         return spec
     if type(transform) is Logit:
         return spec | {"alpha": transform.alpha}
+    if type(transform) is Reshape:
+        return spec | {"latent_shape": list(transform.latent_shape)}
     raise ValueError(
-        f"A preprocessing with {spec['name']} cannot be saved: only Chain, Affine and Logit can. "
-        "flowzoo/pretrained/preprocessing.py is where to add it."
+        f"A preprocessing with {spec['name']} cannot be saved, only Chain, Affine, Logit, Reshape: "
+        "add it to flowzoo/pretrained/preprocessing.py."
     )
 
 
@@ -38,4 +40,6 @@ def from_spec(spec: dict[str, Any]) -> Transform:
         return Affine(event_shape)
     if name == "Logit":
         return Logit(event_shape, alpha=spec["alpha"])
-    raise ValueError(f"Unknown preprocessing {name!r}, expected Chain, Affine or Logit.")
+    if name == "Reshape":
+        return Reshape(event_shape, tuple(spec["latent_shape"]))
+    raise ValueError(f"Unknown preprocessing {name!r}, expected Chain, Affine, Logit or Reshape.")
