@@ -52,7 +52,9 @@ class Checkpoints:
         """Starts to save and returns as soon as `state` may be donated again."""
         if (step := int(state.step)) == self.latest_step():
             return
-        best, progress = _items(to_arrays(jax.tree.map(jnp.copy, state)))
+        if jax.default_backend() == "cpu":  # There the copy to the host is none.
+            state = jax.tree.map(jnp.copy, state)
+        best, progress = _items(to_arrays(state))
         self.manager.save(
             step,
             args=ocp.args.Composite(
@@ -127,7 +129,9 @@ def _items(arrays: Arrays) -> tuple[Arrays, Arrays]:
 
 
 def _abstract(arrays: Arrays) -> dict[str, jax.ShapeDtypeStruct]:
+    # Always a place of this process: those that the checkpoint names may not exist here.
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     return {
-        name: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=getattr(a, "sharding", None))
+        name: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=getattr(a, "sharding", None) or here)
         for name, a in arrays.items()
     }

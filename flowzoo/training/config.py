@@ -48,6 +48,9 @@ def default_config() -> config_dict.ConfigDict:
         # Evaluate an exponential moving average of the parameters with this decay; 0: the last.
         parameter_average=0.0,
         batch_size=100,  # over all devices
+        # Devices that share each batch (0: as many as there are) times devices that share each
+        # matrix, its gradient and its moments, for matrices that outgrow one device.
+        mesh=dict(data=0, model=1),
         num_epochs=100,
         eval_every_epochs=1,
         patience=30,  # epochs without a better validation likelihood before the run stops

@@ -1,9 +1,12 @@
 """Devices, processes and where arrays lie.
 
-Training is data parallel: one program per device under `jax.shard_map` over a mesh with the single
-axis `data`, which is what `jax.pmap` is made of today, without its extra leading axis on every array.
-Parameters and data are replicated, each device works on its part of every batch, and gradients are
-averaged with `jax.lax.pmean`.
+Devices form a mesh with two axes. Along `data` they share the rows of every batch, along `model`
+the entries of every matrix.
+
+Where the model axis has length 1, each device holds all parameters: one program per device under
+`jax.shard_map`, which is what `jax.pmap` is made of today, gradients averaged with `jax.lax.pmean`.
+Otherwise parameters, gradients and the optimizer's moments are split, and the compiler divides one
+program for the whole mesh.
 """
 
 import os
@@ -14,23 +17,69 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import numpy as np
 
-AXIS = "data"
+DATA, MODEL = "data", "model"
 
 
-def make_mesh() -> Mesh:
-    """All devices of all processes in a row."""
-    return Mesh(np.array(jax.devices()), (AXIS,))
+def make_mesh(data: int = 0, model: int = 1) -> Mesh:
+    """The devices of all processes as a mesh `[data, model]`.
+
+    Args:
+      data: number of parts of a batch; 0: as many as there are devices for.
+      model: number of parts of a matrix.
+
+    Raises:
+      ValueError: if there are not as many devices, or they cannot be divided so.
+    """
+    count = jax.device_count()
+    if model < 1 or data < 0 or count < max(data, 1) * model or (data == 0 and count % model):
+        raise ValueError(
+            f"config.mesh has data={data} and model={model}, which does not fit the {count} "
+            "devices: choose two numbers whose product is at most that, or data=0 and a model "
+            "that divides it."
+        )
+    data = data or count // model
+    return Mesh(np.array(jax.devices()[: data * model]).reshape(data, model), (DATA, MODEL))
+
+
+def shardings(tree, mesh: Mesh):
+    """Where each array of a tree lies.
+
+    Arrays of two or more axes are split along the last one, if it divides by the model axis; all
+    others are on every device.
+    """
+    parts = mesh.shape[MODEL]
+
+    def place(a):
+        split = parts > 1 and np.ndim(a) >= 2 and np.shape(a)[-1] % parts == 0
+        axes = [None] * (np.ndim(a) - 1) + [MODEL] if split else []
+        return NamedSharding(mesh, PartitionSpec(*axes))
+
+    return jax.tree.map(place, tree)
+
+
+def distribute(tree, mesh: Mesh):
+    """Puts arrays that are the same in every process where `shardings` says."""
+    return jax.tree.map(_put, tree, shardings(tree, mesh))
 
 
 def replicate(tree, mesh: Mesh):
-    """Puts the same host arrays on every device of every process."""
-    sharding = NamedSharding(mesh, PartitionSpec())
+    """Puts arrays that are the same in every process on every device."""
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    return jax.tree.map(lambda a: _put(a, everywhere), tree)
 
-    def put(a):
-        a = np.asarray(a)
-        return jax.make_array_from_callback(a.shape, sharding, lambda index: a[index])
 
-    return jax.tree.map(put, tree)
+def _put(a, sharding: NamedSharding) -> jax.Array:
+    if isinstance(a, jax.Array) and a.sharding == sharding:
+        return a
+    a = np.asarray(a)
+    return jax.make_array_from_callback(a.shape, sharding, lambda index: a[index])
+
+
+def to_host(tree):
+    """The whole of each array as NumPy arrays, in every process."""
+    if jax.process_count() > 1:
+        tree = jax.tree.map(lambda a: multihost_utils.process_allgather(a, tiled=True), tree)
+    return jax.device_get(tree)
 
 
 def is_main_process() -> bool:
@@ -48,7 +97,8 @@ def agree(value: float) -> float:
 def enable_compilation_cache() -> None:
     """Keeps compiled programs between runs, in a folder of the user's cache directory.
 
-    The environment variable `FLOWZOO_COMPILATION_CACHE` names another folder; `off` switches it off.
+    The environment variable `FLOWZOO_COMPILATION_CACHE` names another folder; `off` switches it
+    off.
     """
     default = pathlib.Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "flowzoo" / "xla"
     folder = os.environ.get("FLOWZOO_COMPILATION_CACHE", str(default.expanduser()))

@@ -1,16 +1,17 @@
 """Log-likelihoods of whole splits."""
 
 from collections.abc import Callable
+import functools
 import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import numpy as np
 
 from flowzoo.flow import Flow
-from flowzoo.training.devices import AXIS
+from flowzoo.training.devices import DATA
 from flowzoo.transforms.dense import factored
 
 ROWS_AT_A_TIME = 1000
@@ -39,34 +40,29 @@ def make_log_probs(mesh: Mesh, *, over_labels: int | None = None) -> Callable:
         out under a uniform prior, `log (1/K) Σ_y p(x | y)`; `labels` are then ignored.
     """
 
-    def log_prob(flow: Flow, x, label):
+    def log_prob(flow: Flow, x, labels):
         if over_labels is None:
-            return flow.log_prob(x, label)
+            return flow.log_prob(x, labels)
         each = jax.vmap(lambda y: flow.log_prob(x, y))(jnp.arange(over_labels))
-        return jax.nn.logsumexp(each) - math.log(over_labels)
+        return jax.nn.logsumexp(each, axis=0) - math.log(over_labels)
 
-    def on_device(flow: Flow, x, labels):
-        flow = factored(flow)
-        rows = min(ROWS_AT_A_TIME // (over_labels or 1), len(x))
-        values = jax.lax.map(lambda row: log_prob(flow, *row), (x, labels), batch_size=rows)
-        return jax.lax.all_gather(values, AXIS, tiled=True)
-
-    everywhere, split = PartitionSpec(), PartitionSpec(AXIS)
-    sharded = jax.shard_map(
-        on_device,
-        mesh=mesh,
-        in_specs=(everywhere, split, split),
-        out_specs=everywhere,
-        check_vma=False,
-    )
-
-    @jax.jit
+    @functools.partial(jax.jit, out_shardings=NamedSharding(mesh, PartitionSpec()))
     def log_probs(flow: Flow, x: jax.Array, labels: jax.Array | None) -> jax.Array:
-        padding = -len(x) % mesh.size
+        flow = factored(flow)
+        parts = mesh.shape[DATA]
+        chunk = min(ROWS_AT_A_TIME // (over_labels or 1), -(-len(x) // parts)) * parts
+        num_chunks = -(-len(x) // chunk)
 
-        def pad(a):
-            return jnp.concatenate([a, jnp.repeat(a[:1], padding, 0)])
+        def chunks(a):
+            padding = jnp.repeat(a[:1], num_chunks * chunk - len(a), 0)
+            a = jnp.concatenate([a, padding]).reshape(num_chunks, chunk, *a.shape[1:])
+            # Each device takes its part of each chunk.
+            return jax.lax.with_sharding_constraint(
+                a, NamedSharding(mesh, PartitionSpec(None, DATA))
+            )
 
-        return sharded(flow, *jax.tree.map(pad, (x, labels)))[: len(x)]
+        chunked = jax.tree.map(chunks, (x, labels))
+        values = jax.lax.map(lambda chunk: log_prob(flow, *chunk), chunked)
+        return values.reshape(-1)[: len(x)]
 
     return log_probs

@@ -79,16 +79,21 @@ class Run:
 
     def __init__(self, config: config_dict.ConfigDict, dataset: Dataset, mesh: Mesh | None = None):
         self.config, self.dataset = config, dataset
-        self.mesh = mesh or devices.make_mesh()
-        check_config(config, len(dataset.train), self.mesh.size)
-        self.flow = build_flow(config, dataset)
+        self.mesh = mesh or devices.make_mesh(**config.mesh)
+        check_config(config, len(dataset.train), self.mesh.shape[devices.DATA])
+        # On the host, so that no device ever holds a flow that is split over many.
+        self.flow = jax.device_get(build_flow(config, dataset))
         self.graph, self.variables = split(self.flow)
         self.steps_per_epoch = len(dataset.train) // config.batch_size
         self.num_steps = self.steps_per_epoch * config.num_epochs
 
         rule = GRADIENTS[config.gradient]
-        counts = log_det_counts(self.flow) if config.gradient == "relative_optax" else None
-        self.optimizer = make_optimizer(config.optimizer, self.num_steps, counts)
+        self.optimizer = make_optimizer(
+            config.optimizer,
+            self.num_steps,
+            log_det_counts(self.flow),
+            data_terms=config.gradient == "relative_optax",
+        )
         self.run_steps = make_run_steps(
             self.flow, rule, self.optimizer, dataset, config.parameter_average, self.mesh
         )
@@ -122,19 +127,22 @@ class Run:
         Raises:
           ValueError: if some W is singular.
         """
-        if self.flow.transform.data_dependent:
+        flow = self.flow
+        if flow.transform.data_dependent:
             labels = self.dataset.train.labels if self.config.conditional else None
             x = self.dataset.model_space("train", evaluation_key("train"))
-            self.flow.initialize(x, labels)
-        check_invertible(self.flow)
-        return self.place(self.flow)
+            flow = jax.tree.map(jnp.asarray, flow)
+            flow.initialize(x, labels)
+        check_invertible(flow)
+        return self.place(flow)
 
     def place(self, flow: Flow) -> TrainState:
-        """A flow's variables as the state before the first step, on all devices."""
+        """A flow's variables as the state before the first step, on the devices."""
         average = self.config.parameter_average > 0
         key = jax.random.key(self.config.seed)
-        state = initial_state(split(flow)[1], self.optimizer, key, parameter_average=average)
-        return devices.replicate(state, self.mesh)
+        variables = devices.distribute(split(flow)[1], self.mesh)
+        state = initial_state(variables, self.optimizer, key, parameter_average=average)
+        return devices.distribute(state, self.mesh)
 
     def compile_steps(self, state: TrainState) -> float:
         """Compiles `run_steps` for states like this one; returns the seconds that it took."""
@@ -236,7 +244,7 @@ def train(config: config_dict.ConfigDict, dataset: Dataset, workdir: epath.PathL
         constants=state.variables.constants,
     )
     return Trained(
-        flow=merge(run.graph, jax.device_get(best)),
+        flow=merge(run.graph, devices.to_host(best)),
         epochs=int(state.step) // run.steps_per_epoch,
         best_epoch=int(state.best.epoch),
         wall_seconds=seconds,

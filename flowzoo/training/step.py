@@ -13,7 +13,7 @@ import optax
 from flowzoo.bases import StandardNormal
 from flowzoo.data.dataset import Dataset, dequantize
 from flowzoo.flow import Flow
-from flowzoo.training.devices import AXIS
+from flowzoo.training.devices import DATA, MODEL, shardings
 from flowzoo.training.state import TrainState, Variables, merge, split
 from flowzoo.transforms import Chain, Dense
 from flowzoo.transforms.batch_norm import with_batch_statistics
@@ -152,13 +152,24 @@ def make_run_steps(
     `order: [steps per epoch, batch_size]`. `x` and `labels` are the whole training split. The
     number of steps is not part of the compiled program. The state that goes in is donated.
     """
-    axis = AXIS if mesh.size > 1 else None
+    split = mesh.shape[MODEL] > 1
+    axis = DATA if mesh.size > 1 and not split else None
     loss = make_loss(flow, rule, axis)
     step = functools.partial(train_step, loss, optimizer, average_decay, axis)
 
+    def local(rows):
+        if axis is None:
+            return jax.lax.with_sharding_constraint(rows, NamedSharding(mesh, PartitionSpec(DATA)))
+        size = len(rows) // mesh.size
+        return jax.lax.dynamic_slice_in_dim(rows, jax.lax.axis_index(axis) * size, size)
+
+    def in_place(state: TrainState) -> TrainState:
+        if not split:
+            return state
+        return jax.lax.with_sharding_constraint(state, shardings(state, mesh))
+
     def run(state: TrainState, x, labels, order, stop):
-        steps_per_epoch, batch_size = order.shape
-        local = batch_size // mesh.size
+        steps_per_epoch = len(order)
 
         def unfinished(carry):
             state, report = carry
@@ -168,12 +179,9 @@ def make_run_steps(
             state, report = carry
             now = state.step
             epoch, position = now // steps_per_epoch, now % steps_per_epoch
-            rows = order[position]
-            if axis is not None:
-                start = jax.lax.axis_index(axis) * local
-                rows = jax.lax.dynamic_slice_in_dim(rows, start, local)
-            batch = make_batch(dataset, x, labels, rows, state.key, epoch)
+            batch = make_batch(dataset, x, labels, local(order[position]), state.key, epoch)
             state, base, gradients = step(state, batch)
+            state = in_place(state)
             # Of the gradients alone: norms of updates or parameters in here would keep those in
             # memory beside the gradients, in every step.
             gradient_norm = jax.lax.cond(
@@ -184,6 +192,7 @@ def make_run_steps(
 
         report = Report(jnp.int32(-1), jnp.float32(0), jnp.float32(0))
         state, report = jax.lax.while_loop(unfinished, advance, (state, report))
+        state = in_place(state)
         return state, report._replace(parameter_norm=_norm(state.variables.params))
 
     if axis is not None:

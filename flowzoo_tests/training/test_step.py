@@ -8,7 +8,7 @@ import optax
 import pytest
 
 from flowzoo.named_arrays import to_arrays
-from flowzoo.training.devices import AXIS
+from flowzoo.training.devices import DATA, MODEL
 from flowzoo.training.evaluation import make_log_probs, summarize
 from flowzoo.training.loop import Run, load_data
 from flowzoo.training.state import merge
@@ -18,7 +18,8 @@ from flowzoo_tests.training.small import small_config
 
 def run_on(num_devices: int, **keys) -> Run:
     config = small_config(**keys)
-    return Run(config, load_data(config), Mesh(np.array(jax.devices()[:num_devices]), (AXIS,)))
+    mesh = Mesh(np.array(jax.devices()[:num_devices])[:, None], (DATA, MODEL))
+    return Run(config, load_data(config), mesh)
 
 
 def after(run: Run, steps: int):
