@@ -39,6 +39,9 @@ def default_config() -> config_dict.ConfigDict:
             schedule="constant",  # constant or cosine (to zero at the last epoch)
             warmup_steps=0,
             clip_norm=config_dict.placeholder(float),  # of the gradient over all parameters
+            # Limit of a step's relative change of a dense layer's W, ‖ΔW W⁻¹‖_F, below 1: W then stays
+            # invertible whatever the learning rate. Costs a factorisation of each W in each step.
+            trust_region=config_dict.placeholder(float),
             l2=0.0,  # l2 · ½‖θ‖² is added to the loss, for the parameters named by decay_pattern
             weight_decay=0.0,  # decoupled from the gradient, as in AdamW
             # Regular expression searched for in parameter names; this one finds the weights of the

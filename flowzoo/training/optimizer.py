@@ -1,11 +1,13 @@
 """From `config.optimizer` to an optax transformation."""
 
+from collections.abc import Mapping
 import re
+import types
 
 import jax
 import optax
 
-from flowzoo.relative import scale_by_relative_gradient
+from flowzoo.relative import limit_relative_change, scale_by_relative_gradient
 
 
 def make_schedule(config, num_steps: int) -> optax.Schedule:
@@ -33,23 +35,29 @@ def make_schedule(config, num_steps: int) -> optax.Schedule:
 
 
 def make_optimizer(
-    config, num_steps: int, data_term_weights: dict[str, float] | None = None
+    config,
+    num_steps: int,
+    log_det_counts: Mapping[str, float] = types.MappingProxyType({}),
+    *,
+    data_terms: bool = False,
 ) -> optax.GradientTransformation:
-    """Builds the optimizer: [relative →] clip → L2 → Adam or momentum → weight decay → −rate.
+    """The optimizer: [relative →] clip → L2 → Adam or momentum → weight decay → −rate [→ limit].
 
     Args:
       config: `config.optimizer`.
       num_steps: steps of the whole run.
-      data_term_weights: for `config.gradient = "relative_optax"`, how often the log-determinant of
-        each dense layer counts, by path: their gradients hold data terms only and are made relative
-        here.
+      log_det_counts: the paths of the dense layers' weights, and how often the log-determinant of
+        each counts.
+      data_terms: for `config.gradient = "relative_optax"`: the gradients of the dense layers hold
+        data terms only and are made relative here.
 
     Raises:
-      ValueError: if the optimizer or the schedule is unknown.
+      ValueError: if the optimizer or the schedule is unknown, or the trust region not in (0, 1).
     """
     steps = [
         scale_by_relative_gradient(path, layout="out_in", add_log_det=count)
-        for path, count in (data_term_weights or {}).items()
+        for path, count in log_det_counts.items()
+        if data_terms
     ]
     if config.clip_norm is not None:
         steps.append(optax.clip_by_global_norm(config.clip_norm))
@@ -65,6 +73,8 @@ def make_optimizer(
     if config.weight_decay:
         steps.append(optax.add_decayed_weights(config.weight_decay, decayed))
     steps.append(optax.scale_by_learning_rate(make_schedule(config, num_steps)))
+    if config.trust_region is not None and log_det_counts:
+        steps.append(limit_relative_change(list(log_det_counts), config.trust_region))
     return optax.chain(*steps)
 
 

@@ -117,3 +117,13 @@ def test_shipped_configs_hold_only_known_keys(name, request):
     assert config.num_epochs == 1 and config.dataset.limit > 0
     assert set(config) == set(default_config())
     assert "name" in config.model and MODEL
+
+
+def test_trust_region_bounds_what_any_optimizer_does_to_the_dense_layers():
+    params = {"dense": {"weight": 2 * jnp.eye(2)}, "net": jnp.ones(2)}
+    gradients = {"dense": {"weight": jnp.ones((2, 2))}, "net": jnp.ones(2)}
+    config = optimizer_config(learning_rate=100.0, trust_region=0.25)
+    optimizer = make_optimizer(config, 10, {"dense/weight": 1.0})
+    steps, _ = optimizer.update(gradients, optimizer.init(params), params)
+    assert 0.24 < np.linalg.norm(steps["dense"]["weight"] / 2) <= 0.25
+    np.testing.assert_allclose(steps["net"], -100, rtol=1e-3)
