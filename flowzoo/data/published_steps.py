@@ -19,7 +19,7 @@ import pathlib
 import numpy as np
 
 from flowzoo.data.pandas_pickle import read_frame
-from flowzoo.data.rows import Rows, moments, open_npy, open_text, ranges, standardized, text_blocks
+from flowzoo.data.rows import NpyRows, Rows, moments, open_text, ranges, standardized, text_blocks
 
 Splits = Mapping[str, Iterator[np.ndarray]]
 
@@ -44,7 +44,7 @@ def power(paths: Sequence[pathlib.Path], sizes: Mapping[str, int]) -> Splits:
     seed, and rows with missing values are dropped.
     """
     (path,) = paths
-    data = open_npy(path, 8) if path.suffix == ".npy" else _household(path).array()
+    data = NpyRows(path, 8) if path.suffix == ".npy" else _household(path)
     n = len(data)
     rng = np.random.RandomState(42)
     order = np.arange(n, dtype=np.int32)
@@ -52,9 +52,8 @@ def power(paths: Sequence[pathlib.Path], sizes: Mapping[str, int]) -> Splits:
     # The noise was drawn column by column: one stream for each, begun where the last one ends.
     voltage_rng, power_rng, meter_rng = (_skipped(rng, draws) for draws in (0, n, 2 * n))
     rows = Rows(6)
-    for begin, end in ranges(0, n):
-        block = data[order[begin:end]][:, [0, 2, 4, 5, 6, 7]]
-        size = end - begin
+    for block in data.take(order):
+        block, size = block[:, [0, 2, 4, 5, 6, 7]], len(block)
         block[:, 0] += 0.001 * power_rng.random_sample(size)
         block[:, 1] += 0.01 * voltage_rng.random_sample(size)
         block[:, 2:5] += meter_rng.random_sample((size, 3))
@@ -134,17 +133,19 @@ def _sensors(path: pathlib.Path) -> Rows:
     """A random quarter of the sensors in UCI's `ethylene_CO.txt`, in random order."""
     with open_text(path) as file:
         n = sum(1 for _ in file) - 1
-    order = np.random.RandomState(0).permutation(n).astype(np.int32)[: round(n / 4)]
+    order = np.arange(n, dtype=np.int32)
+    np.random.RandomState(0).shuffle(order)
+    order = order[: round(n / 4)].copy()
     kept = np.zeros(n, bool)
     kept[order] = True
     found = Rows(16)
     for block in text_blocks(path, skip=1, keep=lambda i, line: kept[i], usecols=range(3, 19)):
         found.append(block)
     # Of those kept, in the order of the file, the one that comes first, second … in random order.
-    place = (np.cumsum(kept) - 1)[order]
-    rows, array = Rows(16), found.array()
-    for begin, end in ranges(0, len(place)):
-        rows.append(array[place[begin:end]])
+    place = np.cumsum(kept, dtype=np.int32)[order] - 1
+    rows = Rows(16)
+    for block in found.take(place):
+        rows.append(block)
     return rows
 
 
@@ -193,7 +194,9 @@ def miniboone(paths: Sequence[pathlib.Path], sizes: Mapping[str, int]) -> Splits
     (path,) = paths
     rows = Rows(43 if path.suffix == ".npy" else 50)
     if path.suffix == ".npy":
-        rows.append(open_npy(path, 43))
+        data = NpyRows(path, 43)
+        for block in data.take(np.arange(len(data))):
+            rows.append(block)
         columns = range(43)
     else:
         with open_text(path) as file:

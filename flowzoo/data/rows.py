@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 import gzip
 import io
 import itertools
+import os
 import pathlib
 import tempfile
 import zipfile
@@ -12,7 +13,7 @@ import zlib
 import numpy as np
 from tqdm import tqdm
 
-BLOCK = 8192
+BLOCK = 2048
 
 
 class Rows:
@@ -40,10 +41,27 @@ class Rows:
             content = self._file.read((end - begin) * width)
             yield np.frombuffer(content, np.float64).reshape(-1, self.num_columns)
 
-    def array(self) -> np.ndarray:
-        """The rows as one read-only array that stays on disk."""
+    def take(self, order: np.ndarray) -> Iterator[np.ndarray]:
+        """Yields the rows whose numbers are `order: [n]`, in that order, in blocks."""
         self._file.flush()
-        return np.memmap(self._file, np.float64, "r", shape=(len(self), self.num_columns))
+        yield from take_rows(self._file, 0, np.dtype(np.float64), self.num_columns, order)
+
+
+def take_rows(
+    file: io.BufferedIOBase, offset: int, dtype: np.dtype, num_columns: int, order: np.ndarray
+) -> Iterator[np.ndarray]:
+    """Yields rows of a file in any order; of a mapped file all of them would fill the memory.
+
+    Args:
+      file: with rows of `num_columns` numbers of type `dtype`, one after the other.
+      offset: where the first one begins.
+      order: `[n]`, numbers of rows.
+    """
+    width = dtype.itemsize * num_columns
+    for begin, end in ranges(0, len(order)):
+        places = offset + width * order[begin:end].astype(np.int64)
+        content = b"".join([os.pread(file.fileno(), width, place) for place in places.tolist()])
+        yield np.frombuffer(content, dtype).reshape(-1, num_columns).astype(np.float64)
 
 
 def ranges(start: int, stop: int) -> Iterator[tuple[int, int]]:
@@ -107,12 +125,27 @@ def open_text(path: pathlib.Path) -> io.TextIOBase:
     return open(path)
 
 
-def open_npy(path: pathlib.Path, num_columns: int) -> np.ndarray:
-    """Opens a `.npy` file of numbers `[N, num_columns]`, which stays on disk.
+class NpyRows:
+    """The rows `[N, C]` of a `.npy` file, which stay on disk.
 
     Raises:
-      ValueError: if it has another shape, or fewer bytes than its header says.
+      ValueError: if the file has another number of columns, or fewer bytes than its header says.
     """
+
+    def __init__(self, path: pathlib.Path, num_columns: int):
+        (self._length, self.num_columns), self._dtype, self._offset = _npy_header(path, num_columns)
+        self._file = open(path, "rb")
+
+    def __len__(self) -> int:
+        return self._length
+
+    def take(self, order: np.ndarray) -> Iterator[np.ndarray]:
+        """Yields the rows whose numbers are `order: [n]`, in that order, in blocks."""
+        yield from take_rows(self._file, self._offset, self._dtype, self.num_columns, order)
+
+
+def _npy_header(path: pathlib.Path, num_columns: int) -> tuple[tuple[int, int], np.dtype, int]:
+    """Shape, type and place of the first number of a `.npy` file."""
     try:
         with open(path, "rb") as file:
             version = np.lib.format.read_magic(file)
@@ -120,8 +153,9 @@ def open_npy(path: pathlib.Path, num_columns: int) -> np.ndarray:
                 (1, 0): np.lib.format.read_array_header_1_0,
                 (2, 0): np.lib.format.read_array_header_2_0,
             }
-            shape, _, dtype = read_header[version](file)
-            expected = file.tell() + int(np.prod(shape)) * dtype.itemsize
+            shape, by_columns, dtype = read_header[version](file)
+            offset = file.tell()
+        expected = offset + int(np.prod(shape)) * dtype.itemsize
     except (ValueError, KeyError) as error:
         raise ValueError(f"{path} is not a .npy file ({error}).") from None
     found = path.stat().st_size
@@ -129,12 +163,12 @@ def open_npy(path: pathlib.Path, num_columns: int) -> np.ndarray:
         raise ValueError(
             f"{path} has {found} bytes, expected {expected} for its shape {shape}: fetch it again."
         )
-    if len(shape) != 2 or shape[1] != num_columns:
+    if len(shape) != 2 or shape[1] != num_columns or by_columns:
         raise ValueError(
             f"{path} has shape {shape}, expected [N, {num_columns}]: it is not the file that the "
             "paper used."
         )
-    return np.load(path, mmap_mode="r")
+    return shape, dtype, offset
 
 
 def standardized(
