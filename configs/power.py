@@ -15,7 +15,10 @@ Published test log-likelihoods in nats, ± 2 standard errors:
 Nothing was measured here: the data could not be fetched.
 
 `:paper` has the base and the bias that Gresele et al. found best on this set; their other choices
-are not known, these are those for MNIST. `python -m flowzoo.sweep --sweep=paper` searches them.
+are not known, these are those for MNIST. This searches them:
+
+    python -m flowzoo.sweep --config=configs/power.py:paper --sweep=paper
+
 The baselines have two hidden layers of 100 units; the paper reports the better of one and two
 layers on the validation set; for one: `--config.model.hidden_sizes="(100,)"`.
 """
