@@ -54,6 +54,9 @@ def default_config() -> config_dict.ConfigDict:
         # Devices that share each batch (0: as many as there are) times devices that share each
         # matrix, its gradient and its moments, for matrices that outgrow one device.
         mesh=dict(data=0, model=1),
+        # Of the training step's matrix products, on hardware that has a choice: float32,
+        # tensorfloat32 or bfloat16 (sums in float32). Evaluation is always in float32.
+        matmul_precision="float32",
         num_epochs=100,
         eval_every_epochs=1,
         patience=30,  # epochs without a better validation likelihood before the run stops

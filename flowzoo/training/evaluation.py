@@ -62,7 +62,8 @@ def make_log_probs(mesh: Mesh, *, over_labels: int | None = None) -> Callable:
             )
 
         chunked = jax.tree.map(chunks, (x, labels))
-        values = jax.lax.map(lambda chunk: log_prob(flow, *chunk), chunked)
+        with jax.default_matmul_precision("float32"):
+            values = jax.lax.map(lambda chunk: log_prob(flow, *chunk), chunked)
         return values.reshape(-1)[: len(x)]
 
     return log_probs

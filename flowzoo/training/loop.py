@@ -95,7 +95,13 @@ class Run:
             data_terms=config.gradient == "relative_optax",
         )
         self.run_steps = make_run_steps(
-            self.flow, rule, self.optimizer, dataset, config.parameter_average, self.mesh
+            self.flow,
+            rule,
+            self.optimizer,
+            dataset,
+            config.parameter_average,
+            self.mesh,
+            config.matmul_precision,
         )
         self.shuffle = make_shuffle(len(dataset.train), config.batch_size, self.mesh)
         self.log_probs = make_log_probs(self.mesh)

@@ -21,6 +21,13 @@ from flowzoo.transforms.dense import with_gradient_rule
 
 SHUFFLE, NOISE, FLIP = range(3)
 
+# `config.matmul_precision` as JAX names it. Its own "bfloat16" is TF32 on GPUs.
+PRECISIONS = {
+    "float32": "float32",
+    "tensorfloat32": "tensorfloat32",
+    "bfloat16": "BF16_BF16_F32",
+}
+
 
 class Report(NamedTuple):
     """What a dispatch tells the host.
@@ -145,13 +152,22 @@ def make_run_steps(
     dataset: Dataset,
     average_decay: float,
     mesh: Mesh,
+    matmul_precision: str = "float32",
 ) -> Callable:
     """Builds `run_steps(state, x, labels, order, stop) -> (state, report)`.
 
     It takes steps until the state's step is `stop`, or one fails, within one epoch whose rows are
     `order: [steps per epoch, batch_size]`. `x` and `labels` are the whole training split. The
     number of steps is not part of the compiled program. The state that goes in is donated.
+
+    Raises:
+      ValueError: if the precision of the matrix products is unknown.
     """
+    if matmul_precision not in PRECISIONS:
+        raise ValueError(
+            f"config.matmul_precision is {matmul_precision!r}, expected one of "
+            f"{', '.join(PRECISIONS)}."
+        )
     split = mesh.shape[MODEL] > 1
     axis = DATA if mesh.size > 1 and not split else None
     loss = make_loss(flow, rule, axis)
@@ -180,7 +196,8 @@ def make_run_steps(
             now = state.step
             epoch, position = now // steps_per_epoch, now % steps_per_epoch
             batch = make_batch(dataset, x, labels, local(order[position]), state.key, epoch)
-            state, base, gradients = step(state, batch)
+            with jax.default_matmul_precision(PRECISIONS[matmul_precision]):
+                state, base, gradients = step(state, batch)
             state = in_place(state)
             # Of the gradients alone: norms of updates or parameters in here would keep those in
             # memory beside the gradients, in every step.

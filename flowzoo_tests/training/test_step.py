@@ -105,6 +105,24 @@ def test_norms_are_those_of_the_last_step():
     np.testing.assert_allclose(update_norm(before, after), 1e-3 * report.gradient_norm, rtol=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("precision", "mark"),
+    [("float32", "HIGHEST"), ("tensorfloat32", "HIGH,"), ("bfloat16", "lhs_precision_type = bf16")],
+)
+def test_the_precision_of_products_is_the_configs(precision, mark):
+    run = run_on(1, matmul_precision=precision)
+    state = run.start()
+    order = run.shuffle(state.key, 0)
+    program = run.run_steps.lower(state, run.x, run.labels, order, np.int32(5)).as_text()
+    # Two layers of three products each, and those with the biases.
+    assert program.count(mark) >= 6
+
+
+def test_an_unknown_precision_is_refused():
+    with pytest.raises(ValueError, match="matmul_precision is 'int8', expected one of float32"):
+        run_on(1, matmul_precision="int8")
+
+
 def test_a_diverging_step_is_named():
     run = run_on(1, optimizer=dict(name="sgd", learning_rate=1e6))
     state = run.start()
