@@ -7,7 +7,7 @@ import numpy as np
 
 from flowzoo.bases import Base
 from flowzoo.context import ContextSpec
-from flowzoo.transforms.transform import Transform, check_event
+from flowzoo.transforms.transform import Chain, Transform, check_event
 
 
 class Flow(nnx.Module):
@@ -74,8 +74,13 @@ class Flow(nnx.Module):
           x: `[N, *event_shape]`, training data.
           context: labels `[N]` or features `[N, C]`, as for `log_prob`.
         """
-        if self.transform.data_dependent:
-            self.transform.initialize(jnp.asarray(x), self.encode_context(context))
+        if not self.transform.data_dependent:
+            return
+        x, context = jnp.asarray(x), self.encode_context(context)
+        if isinstance(self.transform, Chain):
+            self.transform.initialize_thinning(x, context)
+        else:
+            self.transform.initialize(x, context)
 
     def update_statistics(self, x: jax.Array, context=None) -> None:
         """Sets the statistics of a whole data set (batch norm's) in place; else does nothing.

@@ -35,6 +35,9 @@ def default_config() -> config_dict.ConfigDict:
         optimizer=dict(
             name="adam",  # adam or sgd
             learning_rate=1e-3,
+            # Factor of the learning rate for the dense layers' W. Adam moves all entries by about the
+            # rate, and a D × D matrix by up to D times that.
+            dense_scale=1.0,
             momentum=0.9,  # of sgd
             schedule="constant",  # constant or cosine (to zero at the last epoch)
             warmup_steps=0,

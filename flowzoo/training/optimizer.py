@@ -1,6 +1,6 @@
 """From `config.optimizer` to an optax transformation."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Container, Mapping
 import re
 import types
 
@@ -72,6 +72,9 @@ def make_optimizer(
         raise ValueError(f"config.optimizer.name is {config.name!r}, expected adam or sgd.")
     if config.weight_decay:
         steps.append(optax.add_decayed_weights(config.weight_decay, decayed))
+    if config.dense_scale != 1:
+        dense = optax.masked(optax.scale(config.dense_scale), _named(log_det_counts))
+        steps.append(dense)
     steps.append(optax.scale_by_learning_rate(make_schedule(config, num_steps)))
     if config.trust_region is not None and log_det_counts:
         steps.append(limit_relative_change(list(log_det_counts), config.trust_region))
@@ -79,10 +82,18 @@ def make_optimizer(
 
 
 def _decayed(pattern: str):
+    return _where(lambda name: bool(re.search(pattern, name)))
+
+
+def _named(names: Container[str]):
+    return _where(lambda name: name in names)
+
+
+def _where(test: Callable[[str], bool]):
     def mask(params):
         def matches(path, _):
             keys = path[:-1] if str(path[-1]) == ".value" else path
-            return bool(re.search(pattern, jax.tree_util.keystr(keys, simple=True, separator="/")))
+            return test(jax.tree_util.keystr(keys, simple=True, separator="/"))
 
         return jax.tree_util.tree_map_with_path(matches, params)
 

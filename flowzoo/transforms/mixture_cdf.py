@@ -94,10 +94,14 @@ class MixtureCDF(Elementwise):
     def data_dependent(self) -> bool:
         return self.init == "quantiles"
 
+    @property
+    def initialize_rows(self) -> int | None:
+        return QUANTILE_ROWS if self.data_dependent else 0
+
     def initialize(self, x, context=None):
         self.check_event(x)
         if self.init == "quantiles":
-            rows = np.asarray(x[:: 1 + len(x) // QUANTILE_ROWS], np.float64)
+            rows = np.asarray(x, np.float64)
             num = self.mean.shape[-1]
             edges = np.quantile(rows, (np.arange(num + 1) + 0.1) / (num + 0.2), axis=0)
             edges = np.moveaxis(edges, 0, -1)

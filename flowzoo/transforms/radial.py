@@ -9,6 +9,7 @@ import numpy as np
 from scipy.special import chdtri
 
 from flowzoo.transforms.spline import (
+    QUANTILE_ROWS,
     Knots,
     check_init,
     inverse_rational_quadratic,
@@ -107,6 +108,10 @@ class Radial(Transform):
     @property
     def data_dependent(self) -> bool:
         return True
+
+    @property
+    def initialize_rows(self) -> int | None:
+        return QUANTILE_ROWS if self.data_dependent else 0
 
     def initialize(self, x, context=None):
         self.check_event(x)

@@ -174,12 +174,14 @@ class RationalQuadraticSpline(Transform):
     def data_dependent(self) -> bool:
         return self.init == "quantiles"
 
+    @property
+    def initialize_rows(self) -> int | None:
+        return QUANTILE_ROWS if self.data_dependent else 0
+
     def initialize(self, x, context=None):
         self.check_event(x)
         if self.init == "quantiles":
-            rows = np.asarray(x[:: 1 + len(x) // QUANTILE_ROWS], np.float64).reshape(
-                -1, self.shift.size
-            )
+            rows = np.asarray(x, np.float64).reshape(-1, self.shift.size)
             raw = quantile_knots(rows, ndtri, self.widths.shape[-1], self.bound)
             for parameter, value in zip(
                 (self.widths, self.heights, self.slopes, self.shift), raw, strict=True

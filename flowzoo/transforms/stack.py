@@ -90,6 +90,10 @@ class Stack(Transform):
     def data_dependent(self) -> bool:
         return self.layers.data_dependent
 
+    @property
+    def initialize_rows(self) -> int | None:
+        return self.layers.initialize_rows
+
     def initialize(self, x, context=None):
         layers = [self.layer(i) for i in range(len(self))]
         for layer in layers:

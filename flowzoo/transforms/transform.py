@@ -94,7 +94,12 @@ class Transform(nnx.Module):
           x: `[N, *event_shape]`, training data as they reach this transform.
           context: `[N, context_size]` or None.
         """
-        return self.forward(x, context)
+        return jax.lax.map(lambda row: self.forward(*row), (x, context), batch_size=CHUNK_SIZE)
+
+    @property
+    def initialize_rows(self) -> int | None:
+        """How many rows `initialize` makes use of at most, None for all of them."""
+        return None if self.data_dependent else 0
 
     @property
     def has_statistics(self) -> bool:
@@ -156,10 +161,29 @@ class Chain(Transform):
     def data_dependent(self) -> bool:
         return any(transform.data_dependent for transform in self.transforms)
 
+    @property
+    def initialize_rows(self) -> int | None:
+        return _most(transform.initialize_rows for transform in self.transforms)
+
     def initialize(self, x, context=None):
         for transform in self.transforms:
             x = transform.initialize(x, context)
         return x
+
+    def initialize_thinning(self, x: jax.Array, context: jax.Array | None = None) -> None:
+        """Like `initialize`, but takes rows no further than something still needs them.
+
+        Mapping a million rows through a deep stack takes a while, and most of it could do with few.
+        """
+        transforms = list(self.transforms)
+        for i, transform in enumerate(transforms):
+            rows = _most(transform.initialize_rows for transform in transforms[i:])
+            if rows == 0:
+                return
+            if rows is not None and rows < len(x):
+                step = len(x) // rows
+                x, context = jax.tree.map(lambda a: a[::step], (x, context))  # noqa: B023
+            x = transform.initialize(x, context)
 
     @property
     def has_statistics(self) -> bool:
@@ -176,6 +200,11 @@ class Chain(Transform):
             x, term = transform.inverse_and_log_det(x, context)
             log_det = log_det + term
         return x, log_det
+
+
+def _most(rows: Iterable[int | None]) -> int | None:
+    rows = list(rows)
+    return None if None in rows else max(rows)
 
 
 class Inverse(Transform):
