@@ -151,11 +151,14 @@ def _sample_and_log_prob(flow: Flow, key: jax.Array, sample_shape: tuple[int, ..
     return flow.sample_and_log_prob(key, sample_shape, context)
 
 
-def on_raw_data(flow: Flow, dataset: Dataset) -> RawFlow:
-    """The flow of a dataset on that dataset's raw data."""
-    levels = None
-    if dataset.dequantize:
-        # The preprocessing maps the end of the last level to infinity.
-        end = dataset.preprocessing.inverse(jnp.full(dataset.event_shape, jnp.inf))
-        levels = round(float(end.max()))
+def on_raw_data(flow: Flow, dataset: Dataset, levels: int | None = None) -> RawFlow:
+    """The flow of a dataset on that dataset's raw data.
+
+    Args:
+      flow: in the dataset's model space.
+      dataset: what it was trained on.
+      levels: of integer data, by default up to the highest level in the training split.
+    """
+    if dataset.dequantize and levels is None:
+        levels = int(dataset.train.x.max()) + 1
     return RawFlow(flow, dataset.preprocessing, levels=levels, image_shape=dataset.image_shape)

@@ -97,7 +97,7 @@ def fit(
             trained = train(config, dataset, folder)
     else:
         trained = train(config, dataset, workdir)
-    raw = on_raw_data(trained.flow, dataset)
+    raw = on_raw_data(trained.flow, dataset, levels)
     raw.card = make_card(
         raw,
         name=model["name"],

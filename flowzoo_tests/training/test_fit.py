@@ -29,6 +29,7 @@ def test_images_with_labels_become_a_conditional_flow_of_levels(tmp_path):
         images.astype(np.uint8), GAUSSIAN, labels=labels, levels=8, num_epochs=1, learning_rate=0.0
     )
     assert flow.event_shape == (2, 3) and flow.image_shape == (2, 3, 1)
+    assert flow.levels == 8
     x = images[:2].astype(np.uint8)
     right, wrong = flow.log_prob(x, labels[:2]), flow.log_prob(x, 1 - labels[:2])
     assert np.all(right > wrong + 2)
