@@ -29,12 +29,15 @@ from flowzoo.training.config import choose
 
 FLOW = dict(
     name="relative_gradient",
-    num_layers=5,
-    activation="smooth_leaky_relu",
-    center=1.5,
+    num_layers=10,
+    activation="spline",
+    num_bins=16,
+    bound=6.0,
+    radial_groups=(1, 21),
     base="standard_normal",
     use_bias=True,
     whiten=True,
+    gaussianize=False,
     init="identity",
 )
 
@@ -52,9 +55,11 @@ PAPER = dict(
 MODELS = {
     "relative_gradient": dict(
         model=FLOW,
-        optimizer=dict(learning_rate=1e-3, schedule="cosine"),
-        batch_size=1000,
-        num_epochs=50,
+        optimizer=dict(
+            learning_rate=5e-3, schedule="cosine", warmup_steps=200, dense_scale=0.3, clip_norm=30.0
+        ),
+        batch_size=500,
+        num_epochs=6,
     ),
     "paper": dict(model=PAPER, optimizer=dict(learning_rate=1e-4), num_epochs=100),
     **baselines((512, 512)),

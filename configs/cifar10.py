@@ -16,23 +16,37 @@ from flowzoo.training.config import choose
 FLOW = dict(
     name="relative_gradient",
     num_layers=2,
-    activation="smooth_leaky_relu",
-    alpha=0.01,
-    center=1.5,
+    activation="spline",
+    num_bins=16,
+    bound=6.0,
+    radial_groups=(1,),
     base="standard_normal",
     use_bias=True,
     whiten=True,
+    gaussianize=True,
     init="identity",
+)
+
+PAPER = dict(
+    name="relative_gradient",
+    num_layers=2,
+    activation="smooth_leaky_relu",
+    alpha=0.01,
+    center=0.0,
+    base="standard_normal",
+    use_bias=True,
+    whiten=False,
+    init="orthogonal",
 )
 
 MODELS = {
     "relative_gradient": dict(
         model=FLOW,
-        optimizer=dict(learning_rate=1e-3, schedule="cosine"),
-        num_epochs=60,
+        optimizer=dict(learning_rate=2e-3, schedule="cosine", dense_scale=0.1),
+        num_epochs=20,
     ),
     "paper": dict(
-        model=FLOW | dict(center=0.0, whiten=False, init="orthogonal"),
+        model=PAPER,
         optimizer=dict(learning_rate=1e-4),
         num_epochs=100,
     ),

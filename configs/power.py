@@ -29,11 +29,14 @@ from flowzoo.training.config import choose
 FLOW = dict(
     name="relative_gradient",
     num_layers=5,
-    activation="smooth_leaky_relu",
-    center=1.5,
+    activation="spline",
+    num_bins=16,
+    bound=6.0,
+    radial_groups=(),
     base="standard_normal",
     use_bias=True,
     whiten=True,
+    gaussianize=True,
     init="identity",
 )
 
@@ -51,7 +54,7 @@ PAPER = dict(
 MODELS = {
     "relative_gradient": dict(
         model=FLOW,
-        optimizer=dict(learning_rate=1e-3, schedule="cosine"),
+        optimizer=dict(learning_rate=2e-3, schedule="cosine", dense_scale=0.3, clip_norm=30.0),
         batch_size=1000,
         num_epochs=50,
     ),

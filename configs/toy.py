@@ -4,13 +4,15 @@ from flowzoo.training.config import choose
 
 MODEL = dict(
     name="relative_gradient",
-    num_layers=20,
-    activation="smooth_leaky_relu",
-    alpha=0.3,
-    center=0.0,
+    num_layers=8,
+    activation="spline",
+    num_bins=16,
+    bound=4.0,
+    radial_groups=(),
     base="standard_normal",
     use_bias=True,
     whiten=True,
+    gaussianize=False,
     init="orthogonal",
 )
 
@@ -32,7 +34,7 @@ def get_config(argument=None):
         argument,
         models,
         model=MODEL,
-        optimizer=dict(learning_rate=5e-3, schedule="cosine"),
-        num_epochs=300,
-        patience=300,
+        optimizer=dict(learning_rate=1e-2, schedule="cosine", dense_scale=0.3),
+        num_epochs=100,
+        patience=100,
     )
