@@ -1,0 +1,133 @@
+"""What each part of the fully connected flow and of its training is worth, at equal wall time.
+
+    python -m flowzoo.benchmarks.ablation --config=configs/digits.py --seconds=3
+    python -m flowzoo.benchmarks.ablation --config=configs/mnist.py --seconds=120
+
+Starting from the paper's architecture one thing after another is changed, towards the config's
+default model. Each variant is trained by the relative gradient and
+by the ordinary one for the same number of seconds, compilation and evaluations not counted: as many
+epochs as fit, with the schedule stretched over them. Printed are the test log-likelihoods in nats.
+"""
+
+import copy
+import time
+
+from absl import app, flags
+import jax
+from ml_collections import config_dict, config_flags
+import numpy as np
+
+from flowzoo.data.dataset import Dataset
+from flowzoo.training.devices import enable_compilation_cache
+from flowzoo.training.loop import NonFinite, Run, load_data
+from flowzoo.training.results import test_results
+from flowzoo.training.state import merge
+
+_CONFIG = config_flags.DEFINE_config_file("config", "configs/digits.py", "The best model's config.")
+_SECONDS = flags.DEFINE_float("seconds", 20.0, "Training time of each run.")
+_GRADIENTS = flags.DEFINE_list("gradients", ["relative", "ordinary"], "Gradient rules.")
+
+PAPER = dict(
+    num_layers=2,
+    activation="smooth_leaky_relu",
+    alpha=0.01,
+    center=0.0,
+    radial_groups=(),
+    whiten=False,
+    gaussianize=False,
+    init="orthogonal",
+)
+PLAIN = dict(learning_rate=1e-3, schedule="constant", dense_scale=1.0, clip_norm=None)
+
+
+def variants(best: config_dict.ConfigDict) -> dict[str, config_dict.ConfigDict]:
+    """The configs from the paper's model to the best, each one change away from the one before."""
+    final, optimizer = best.model.to_dict(), best.optimizer.to_dict()
+    model, training = dict(final, **PAPER), dict(optimizer, **PLAIN, warmup_steps=0)
+    found = {}
+
+    def add(name: str, change: dict, rates: dict | None = None, average: float = 0.0) -> None:
+        before = dict(model), dict(training)
+        model.update(change)
+        training.update(rates or {})
+        if found and before == (model, training) and not average:
+            return
+        config = copy.deepcopy(best)
+        config.model = config_dict.ConfigDict(dict(model))
+        config.optimizer.update(training)
+        config.parameter_average = average
+        found[name] = config
+
+    recipe = optimizer, best.parameter_average
+    add("paper", {})
+    add("+ whitening start", dict(whiten=True, init=final["init"], center=1.5))
+    add("+ learned nonlinearities", dict(activation=final["activation"], center=0.0, alpha=None))
+    add("+ normal marginals at the start", dict(gaussianize=final["gaussianize"]))
+    add("+ radial transforms", dict(radial_groups=final["radial_groups"]))
+    add("+ depth", dict(num_layers=final["num_layers"]))
+    add("+ rates, schedule, averaging", {}, *recipe)
+    add("twice as deep", dict(num_layers=2 * final["num_layers"]), *recipe)
+    return found
+
+
+def epochs_that_fit(config: config_dict.ConfigDict, dataset: Dataset, seconds: float) -> int:
+    """How many epochs of training take about so many seconds."""
+    run = Run(config, dataset)
+    state = run.start()
+    run.compile_steps(state)
+    order = run.shuffle(state.key, 0)
+    elapsed = []
+    # The first dispatch is a warm-up.
+    for stop in np.linspace(0, run.steps_per_epoch, 4).astype(np.int32)[1:]:
+        began, first = time.perf_counter(), int(state.step)
+        state, _ = jax.block_until_ready(run.run_steps(state, run.x, run.labels, order, stop))
+        elapsed.append((time.perf_counter() - began) / (stop - first))
+    return max(1, round(seconds / (min(elapsed[1:]) * run.steps_per_epoch)))
+
+
+def train(config: config_dict.ConfigDict, dataset: Dataset) -> tuple[float, float]:
+    """Test nats of the epoch best by validation, and the seconds spent in training steps.
+
+    Minus infinity if training diverged.
+    """
+    run = Run(config, dataset)
+    state = run.start()
+    run.compile_steps(state)
+    evaluate_at = set(np.linspace(0, config.num_epochs, 21).astype(int)[1:])
+    seconds = 0.0
+    for epoch in range(config.num_epochs):
+        order = jax.block_until_ready(run.shuffle(state.key, epoch))
+        began = time.perf_counter()
+        stop = np.int32((epoch + 1) * run.steps_per_epoch)
+        state, report = jax.block_until_ready(run.run_steps(state, run.x, run.labels, order, stop))
+        seconds += time.perf_counter() - began
+        if int(report.failed_step) >= 0:
+            return -np.inf, seconds
+        if epoch + 1 in evaluate_at:
+            try:
+                state, _ = run.evaluate(state)
+            except NonFinite:
+                return -np.inf, seconds
+    best = state.variables._replace(params=state.best.params, statistics=state.best.statistics)
+    return test_results(merge(run.graph, best), dataset)["log_likelihood_nats"], seconds
+
+
+def main(argv: list[str]) -> None:
+    del argv
+    enable_compilation_cache()
+    dataset = load_data(_CONFIG.value)
+    print(f"{dataset.name}, {_SECONDS.value:g} s of training each, test log-likelihood in nats")
+    print("| variant | " + " | ".join(f"{g} (epochs)" for g in _GRADIENTS.value) + " |")
+    print("| --- |" + " --- |" * len(_GRADIENTS.value))
+    for name, config in variants(_CONFIG.value).items():
+        cells = []
+        for gradient in _GRADIENTS.value:
+            config.gradient = gradient
+            config.num_epochs = epochs_that_fit(config, dataset, _SECONDS.value)
+            nats, _ = train(config, dataset)
+            cells.append(f"{nats:.2f} ({config.num_epochs})")
+        print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    app.run(main)
