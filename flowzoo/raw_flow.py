@@ -126,11 +126,8 @@ class RawFlow(nnx.Module):
 
         Levels come as uint8, or as int32 if there are more than 256 of them.
         """
-        x, _ = self.sample_and_log_prob(key, sample_shape, context)
-        if self.levels is None:
-            return x
-        x = jnp.clip(jnp.floor(x), 0, self.levels - 1)
-        return x.astype(jnp.uint8 if self.levels <= 256 else jnp.int32)
+        self.flow.encode_context(context)
+        return _sample(self._whole(), key, tuple(sample_shape), context, self.levels)
 
     def sample_and_log_prob(
         self, key: jax.Array, sample_shape: tuple[int, ...] = (), context=None
@@ -144,6 +141,14 @@ class RawFlow(nnx.Module):
 @jax.jit
 def _log_prob(flow: Flow, x: jax.Array, context) -> jax.Array:
     return flow.log_prob(x, context)
+
+
+@functools.partial(jax.jit, static_argnames=("sample_shape", "levels"))
+def _sample(flow: Flow, key: jax.Array, sample_shape: tuple[int, ...], context, levels: int | None):
+    x = flow.sample(key, sample_shape, context)
+    if levels is None:
+        return x
+    return jnp.clip(jnp.floor(x), 0, levels - 1).astype(jnp.uint8 if levels <= 256 else jnp.int32)
 
 
 @functools.partial(jax.jit, static_argnames="sample_shape")
