@@ -1,0 +1,60 @@
+from flax import nnx
+import jax
+import numpy as np
+import pytest
+
+import flowzoo
+from flowzoo import bases
+from flowzoo.context import Labels
+from flowzoo.transforms import Stack, Whiten
+from flowzoo.zoo.relative_gradient import FIXED, LEARNED, STACK_FROM
+from flowzoo_tests.perturb import perturbed
+
+
+def build(context=None, **options):
+    options = {"name": "relative_gradient", "num_layers": 2} | options
+    return flowzoo.build(options, (3,), context=context, rngs=nnx.Rngs(0))
+
+
+def skewed(n=4000):
+    """Dependent coordinates whose marginals are far from normal."""
+    x = np.random.default_rng(0).normal(size=(n, 3)) @ np.array([[1, 0.8, 0], [0, 1, 0.5], [0, 0, 1]])
+    return np.exp(x).astype(np.float32)
+
+
+@pytest.mark.parametrize("activation", FIXED + LEARNED)
+def test_sampling_inverts_the_density_for_each_activation_and_class(activation):
+    flow = perturbed(build(Labels(2), activation=activation, radial_groups=(1, 3), num_bins=4))
+    labels = np.array([0, 1, 1])
+    x, log_prob = flow.sample_and_log_prob(jax.random.key(0), (), labels)
+    np.testing.assert_allclose(flow.log_prob(x, labels), log_prob, atol=1e-3)
+    assert np.all(flow.log_prob(x, labels) != flow.log_prob(x, 1 - labels))
+
+
+@pytest.mark.parametrize("activation", ["spline", "mixture_cdf"])
+def test_a_gaussian_copula_is_fitted_before_the_first_step(activation):
+    x, unseen = np.split(skewed(), 2)
+    options = dict(activation=activation, whiten=True, init="identity")
+    likelihood = {}
+    for gaussianize in (True, False):
+        flow = build(gaussianize=gaussianize, **options)
+        flow.initialize(x)
+        likelihood[gaussianize] = float(flow.log_prob(unseen).mean())
+    gaussian = Whiten(3)
+    gaussian.initialize(x)
+    reference = flowzoo.Flow(bases.StandardNormal((3,)), gaussian).log_prob(unseen).mean()
+    assert likelihood[True] > float(reference) + 1
+    assert likelihood[True] > likelihood[False] + 1
+
+
+def test_deep_stacks_are_scanned_and_start_from_data():
+    flow = build(activation="spline", num_layers=STACK_FROM, num_bins=4, whiten=True)
+    assert isinstance(flow.transform.transforms[-1], Stack)
+    flow.initialize(skewed())
+    assert np.all(np.isfinite(flow.log_prob(skewed(10))))
+
+
+@pytest.mark.parametrize("option", [{"activation": "relu"}, {"base": "cauchy"}, {"num_layers": 0}])
+def test_unknown_options_are_refused(option):
+    with pytest.raises(ValueError, match="expected"):
+        build(**option)
