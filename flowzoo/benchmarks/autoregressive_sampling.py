@@ -22,45 +22,16 @@ Medians in milliseconds on two cores of an AMD EPYC, OMP_WAIT_POLICY=PASSIVE (JA
 
 import functools
 
-from absl import app, flags
-from flax import nnx
+from absl import flags
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from flowzoo.benchmarks import peers
+from flowzoo import command_line
+from flowzoo.benchmarks import peer_models
+from flowzoo.benchmarks.peer_flows import FLOWS, flowzoo_maf
 from flowzoo.transforms import MaskedAutoregressive
 from flowzoo.transforms.masked_autoregressive import bounded_log_scale
-from flowzoo.zoo.maf import maf
-
-LAYERS = 5
-HIDDEN = 512
-
-DIMS = flags.DEFINE_list("dims", ["63", "784"], "Dimensions of the data.")
-SAMPLES = flags.DEFINE_integer("samples", 100, "Points drawn in one call.")
-BATCH = flags.DEFINE_integer("batch", 1000, "Points in one call of log_prob or training step.")
-LIBRARIES = flags.DEFINE_list(
-    "libraries", ["flowjax", "zuko", "nflows", "normflows"], "Libraries to compare with."
-)
-SECONDS = flags.DEFINE_float("max_seconds", 30.0, "Time after which a program is called no more.")
-
-
-def flowzoo_model(dim: int, *, naive: bool = False) -> peers.JaxModel:
-    """This library's MAF, sampled in one pass or in D."""
-    flow = maf(
-        (dim,), num_layers=LAYERS, hidden_sizes=(HIDDEN,), batch_norm=False, rngs=nnx.Rngs(0)
-    )
-    graph, parameters, rest = nnx.split(flow, nnx.Param, ...)
-
-    def sample(flow, key, n):
-        return naive_sample(flow, key, n) if naive else flow.sample(key, (n,))
-
-    return peers.JaxModel(
-        parameters,
-        lambda parameters: nnx.merge(graph, parameters, rest),
-        lambda flow, x: flow.log_prob(x),
-        sample,
-    )
 
 
 def naive_sample(flow, key: jax.Array, n: int) -> jax.Array:
@@ -79,106 +50,41 @@ def naive_sample(flow, key: jax.Array, n: int) -> jax.Array:
     return z
 
 
-def flowjax_model(dim: int) -> peers.JaxModel:
-    import equinox as eqx
-    from flowjax.distributions import Normal
-    from flowjax.flows import masked_autoregressive_flow
-    import paramax
-
-    flow = masked_autoregressive_flow(
-        jax.random.key(0),
-        base_dist=Normal(jnp.zeros(dim)),
-        flow_layers=LAYERS,
-        nn_width=HIDDEN,
-        nn_depth=1,
-    )
-
-    parameters, static = eqx.partition(
-        flow,
-        eqx.is_inexact_array,
-        is_leaf=lambda leaf: isinstance(leaf, paramax.NonTrainable),
-    )
-    return peers.JaxModel(
-        parameters,
-        lambda parameters: paramax.unwrap(eqx.combine(parameters, static)),
-        lambda flow, x: flow.log_prob(x),
-        lambda flow, key, n: flow.sample(key, (n,)),
-    )
-
-
-def zuko_model(dim: int) -> peers.TorchModel:
-    import zuko
-
-    flow = zuko.flows.MAF(dim, 0, transforms=LAYERS, hidden_features=(HIDDEN,))
-    return peers.TorchModel(flow, lambda x: flow().log_prob(x), lambda n: flow().sample((n,)))
-
-
-def nflows_model(dim: int) -> peers.TorchModel:
-    from nflows import distributions, flows, transforms
-
-    layers = []
-    for _ in range(LAYERS):
-        layers += [
-            transforms.MaskedAffineAutoregressiveTransform(
-                dim, HIDDEN, num_blocks=1, use_residual_blocks=False
-            ),
-            transforms.ReversePermutation(dim),
-        ]
-    flow = flows.Flow(transforms.CompositeTransform(layers), distributions.StandardNormal([dim]))
-    return peers.TorchModel(flow, flow.log_prob, flow.sample)
-
-
-def normflows_model(dim: int) -> peers.TorchModel:
-    import normflows as nf
-
-    # Its flows map latents to data; Reverse makes the density, not the sample, the single pass.
-    layers = []
-    for _ in range(LAYERS):
-        layer = nf.flows.MaskedAffineAutoregressive(
-            dim, HIDDEN, num_blocks=1, use_residual_blocks=False
+def main(dims: list[int], samples: int, libraries: list[str], max_seconds: float) -> None:
+    """Checks the two inverses against each other and times all of them at each dimension."""
+    builders = {name: FLOWS["maf"][name] for name in ["flowzoo", *libraries]}
+    print(f"{peer_models.use_all_cores()} cores, {jax.devices()[0].device_kind}")
+    for dim in sorted(dims):
+        models = peer_models.build_models(builders, dim)
+        calls = {name: functools.partial(m.sample, samples) for name, m in models.items()}
+        flow, key = flowzoo_maf(dim), jax.random.key(0)
+        naive = jax.jit(naive_sample, static_argnums=2)
+        calls["naive"] = lambda flow=flow, naive=naive: naive(
+            flow, key, samples
+        ).block_until_ready()
+        np.testing.assert_allclose(
+            models["flowzoo"].sample(4), naive(flow, key, 4), rtol=1e-3, atol=1e-3
         )
-        layers += [nf.flows.Reverse(layer), nf.flows.Permute(dim, mode="shuffle")]
-    flow = nf.NormalizingFlow(nf.distributions.DiagGaussian(dim, trainable=False), layers)
-    return peers.TorchModel(flow, flow.log_prob, lambda n: flow.sample(n)[0])
-
-
-BUILDERS = {
-    "flowzoo": flowzoo_model,
-    "naive": lambda dim: flowzoo_model(dim, naive=True),
-    "flowjax": flowjax_model,
-    "zuko": zuko_model,
-    "nflows": nflows_model,
-    "normflows": normflows_model,
-}
-
-
-def main(argv):
-    del argv
-    builders = {name: BUILDERS[name] for name in ["flowzoo", "naive", *LIBRARIES.value]}
-    print(f"{peers.use_all_cores()} cores, {jax.devices()[0].device_kind}")
-    compare = functools.partial(peers.compare, reference="flowzoo", max_seconds=SECONDS.value)
-    dims = sorted(int(dim) for dim in DIMS.value)
-    for dim in dims:
-        models = peers.build_models(builders, dim)
-        one_pass, naive = (np.asarray(models[name].sample(4)) for name in ("flowzoo", "naive"))
-        np.testing.assert_allclose(one_pass, naive, rtol=1e-3, atol=1e-3)
-        for name, model in models.items():
-            peers.check_density(name, model, dim)
-        if dim == dims[0]:
-            x = np.random.default_rng(1).normal(size=(BATCH.value, dim)).astype(np.float32)
-            evaluated = {name: model for name, model in models.items() if name != "naive"}
-            for what in ("log_prob", "train_step"):
-                compare(
-                    f"{what} of {BATCH.value} points, D = {dim}",
-                    {name: functools.partial(getattr(m, what), x) for name, m in evaluated.items()},
-                    repeats=20,
-                )
-        compare(
-            f"sample of {SAMPLES.value} points, D = {dim}",
-            {name: functools.partial(m.sample, SAMPLES.value) for name, m in models.items()},
+        peer_models.compare(
+            f"{samples} samples, D = {dim}",
+            calls,
+            reference="flowzoo",
             repeats=7,
+            max_seconds=max_seconds,
         )
 
 
 if __name__ == "__main__":
-    app.run(main)
+    _DIMS = flags.DEFINE_list("dims", ["63", "784"], "Dimensions of the data.")
+    _SAMPLES = flags.DEFINE_integer("samples", 100, "Points drawn in one call.", lower_bound=1)
+    _LIBRARIES = flags.DEFINE_list(
+        "libraries", ["flowjax", "zuko", "nflows", "normflows"], "Libraries to compare with."
+    )
+    _SECONDS = flags.DEFINE_float(
+        "max_seconds", 30.0, "Time after which a program is called no more."
+    )
+    command_line.run(
+        lambda argv: main(
+            [int(dim) for dim in _DIMS.value], _SAMPLES.value, _LIBRARIES.value, _SECONDS.value
+        )
+    )

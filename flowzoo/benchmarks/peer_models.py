@@ -1,18 +1,34 @@
-"""Flows of several libraries behind one face, to be timed against each other."""
+"""Flows of several libraries behind one face, to be timed against each other.
+
+Every model is trained by Adam with a rate of 1e-4, in float32. A training step is one call on a batch
+that the caller holds. An epoch is the library's own way to go once through a data set in random
+order, in batches, or what its examples write down where it has none.
+"""
 
 from collections.abc import Callable, Mapping
+import functools
 import os
 
 from absl import logging
+from flax import nnx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
 from flowzoo.benchmarks.timing import interleaved, quartiles
+from flowzoo.data.dataset import Dataset, Split
+from flowzoo.flow import Flow
+from flowzoo.training.devices import make_mesh
+from flowzoo.training.state import initial_state, split
+from flowzoo.training.step import make_run_steps, make_shuffle
+from flowzoo.transforms import Affine
+
+LEARNING_RATE = 1e-4
 
 
 class TorchModel:
-    """The calls of a PyTorch flow that are timed.
+    """A PyTorch flow.
 
     Args:
       module: holds the parameters.
@@ -25,7 +41,7 @@ class TorchModel:
 
         self._torch = torch
         self._log_prob, self._sample = log_prob, sample
-        self._optimizer = torch.optim.Adam(module.parameters(), lr=1e-4)
+        self._optimizer = torch.optim.Adam(module.parameters(), lr=LEARNING_RATE)
 
     def sample(self, n: int):
         with self._torch.no_grad():
@@ -36,27 +52,44 @@ class TorchModel:
             return self._log_prob(self._torch.from_numpy(x)).numpy()
 
     def train_step(self, x: np.ndarray) -> None:
+        self._step(self._torch.from_numpy(x))
+
+    def _step(self, x) -> None:
         self._optimizer.zero_grad()
-        (-self._log_prob(self._torch.from_numpy(x)).mean()).backward()
+        (-self._log_prob(x).mean()).backward()
         self._optimizer.step()
+
+    def epoch(self, x: np.ndarray, batch_size: int) -> None:
+        x = self._torch.from_numpy(x)
+        for rows in self._torch.randperm(len(x)).split(batch_size):
+            self._step(x[rows])
 
 
 class JaxModel:
-    """The calls of a JAX flow that are timed, each one compiled program.
+    """A JAX flow; each call is one compiled program.
 
     Args:
       parameters: a pytree of arrays.
       merge: makes a flow of parameters.
       log_prob: `(flow, [B, D]) -> [B]`.
       sample: `(flow, key, n) -> [n, D]`.
+      fit: `([N, D], B, optimizer) -> a program for one epoch`; the library's own loop, if any.
     """
 
-    def __init__(self, parameters, merge: Callable, log_prob: Callable, sample: Callable):
-        optimizer = optax.adam(1e-4)
+    def __init__(
+        self,
+        parameters,
+        merge: Callable,
+        log_prob: Callable,
+        sample: Callable,
+        fit: Callable | None = None,
+    ):
+        self._optimizer = optimizer = optax.adam(LEARNING_RATE)
         # A copy, because the training step gives its arguments' memory away.
         self._parameters = jax.tree.map(lambda a: a.copy(), parameters)
         self._state = optimizer.init(parameters)
         self._key = jax.random.key(0)
+        self._fit, self._epoch = fit, None
 
         def loss(parameters, x):
             return -log_prob(merge(parameters), x).mean()
@@ -82,8 +115,53 @@ class JaxModel:
         self._parameters, self._state = self._train_step(self._parameters, self._state, x)
         jax.block_until_ready(self._parameters)
 
+    def epoch(self, x: np.ndarray, batch_size: int) -> None:
+        if self._fit is None:
+            for rows in np.random.default_rng(0).permutation(len(x)).reshape(-1, batch_size):
+                self._parameters, self._state = self._train_step(
+                    self._parameters, self._state, x[rows]
+                )
+            jax.block_until_ready(self._parameters)
+            return
+        if self._epoch is None:
+            self._epoch = self._fit(x, batch_size, self._optimizer)
+        self._epoch()
+
 
 Model = JaxModel | TorchModel
+
+
+def from_flow(flow: Flow) -> JaxModel:
+    """A flow of this library; its epochs are those of `flowzoo.training`."""
+    graph, parameters, rest = nnx.split(flow, nnx.Param, ...)
+    return JaxModel(
+        parameters,
+        lambda parameters: nnx.merge(graph, parameters, rest),
+        lambda flow, x: flow.log_prob(x),
+        lambda flow, key, n: flow.sample(key, (n,)),
+        functools.partial(_fit, flow),
+    )
+
+
+def _fit(flow: Flow, x: np.ndarray, batch_size: int, optimizer) -> Callable[[], None]:
+    rows, mesh = Split(x), make_mesh(1)
+    dataset = Dataset(
+        name="peers", train=rows, validation=rows, test=rows, preprocessing=Affine(x.shape[1:])
+    )
+    run_steps = make_run_steps(flow, "relative", optimizer, dataset, 0.0, mesh)
+    shuffle = make_shuffle(len(x), batch_size, mesh)
+    variables = jax.tree.map(jnp.copy, split(flow)[1])
+    state = initial_state(variables, optimizer, jax.random.key(0), parameter_average=False)
+    x = jnp.asarray(x)
+
+    def epoch():
+        nonlocal state
+        done = int(state.step) * batch_size // len(x)
+        order = shuffle(state.key, done)
+        state, _ = run_steps(state, x, None, order, np.int32((done + 1) * len(order)))
+        jax.block_until_ready(state)
+
+    return epoch
 
 
 def build_models(builders: Mapping[str, Callable[..., Model]], *args) -> dict[str, Model]:
@@ -98,6 +176,8 @@ def build_models(builders: Mapping[str, Callable[..., Model]], *args) -> dict[st
             models[name] = builder(*args)
         except ImportError as error:
             logging.warning("%s is left out, it cannot be imported: %s", name, error)
+    for name, model in models.items():
+        check_density(name, model, args[0])
     return models
 
 
@@ -115,7 +195,12 @@ def check_density(name: str, model: Model, dim: int) -> None:
 
 
 def use_all_cores() -> int:
-    """Gives PyTorch, where it is installed, as many threads as JAX has: one for each core."""
+    """Gives PyTorch, where it is installed, as many threads as JAX has: one for each core.
+
+    To be called before the first import of PyTorch.
+    """
+    # Otherwise PyTorch's idle threads would keep the cores busy during the next program's turn.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     cores = len(os.sched_getaffinity(0))
     try:
         import torch
@@ -132,8 +217,12 @@ def compare(
     reference: str,
     repeats: int,
     max_seconds: float,
-) -> None:
-    """Times calls in turn; prints medians, quartiles, and each median over the reference's."""
+) -> dict[str, float]:
+    """Times calls in turn; prints medians, quartiles, and each median over the reference's.
+
+    Returns:
+      The medians in seconds.
+    """
 
     def program(call):
         def repeat(count):
@@ -144,12 +233,13 @@ def compare(
 
     programs = {name: program(call) for name, call in calls.items()}
     times = interleaved(programs, repeats=repeats, max_seconds=max_seconds)
-    unit = np.median(times[reference])
+    medians = {name: float(np.median(seconds)) for name, seconds in times.items()}
     print(f"\n{title}")
-    for name, seconds in sorted(times.items(), key=lambda item: np.median(item[1])):
+    for name, seconds in sorted(times.items(), key=lambda item: medians[item[0]]):
         median, lower, upper = quartiles(seconds)
         print(
             f"  {name:<16}{1e3 * median:12.2f} ms   ({1e3 * lower:.2f} … {1e3 * upper:.2f})"
-            f"{median / unit:10.2f} x {reference}   {len(seconds)} rounds",
+            f"{median / medians[reference]:10.2f} x {reference}   {len(seconds)} rounds",
             flush=True,
         )
+    return medians
