@@ -1,8 +1,8 @@
 """Flows of several libraries behind one face, to be timed against each other.
 
-Every model is trained by Adam with a rate of 1e-4, in float32. A training step is one call on a batch
-that the caller holds. An epoch is the library's own way to go once through a data set in random
-order, in batches, or what its examples write down where it has none.
+Every model is trained by Adam with a rate of 1e-4, in float32. A training step is one call on a
+batch that the caller holds. An epoch goes once through a data set in random order, in batches, by
+the library's own training loop; for PyTorch, by slices of a permutation.
 """
 
 from collections.abc import Callable, Mapping
@@ -73,7 +73,8 @@ class JaxModel:
       merge: makes a flow of parameters.
       log_prob: `(flow, [B, D]) -> [B]`.
       sample: `(flow, key, n) -> [n, D]`.
-      fit: `([N, D], B, optimizer) -> a program for one epoch`; the library's own loop, if any.
+      fit: `([N, D], B, optimizer) -> a program for one epoch` in the library's own loop; None if
+        it has none and epochs are not asked for.
     """
 
     def __init__(
@@ -116,13 +117,6 @@ class JaxModel:
         jax.block_until_ready(self._parameters)
 
     def epoch(self, x: np.ndarray, batch_size: int) -> None:
-        if self._fit is None:
-            for rows in np.random.default_rng(0).permutation(len(x)).reshape(-1, batch_size):
-                self._parameters, self._state = self._train_step(
-                    self._parameters, self._state, x[rows]
-                )
-            jax.block_until_ready(self._parameters)
-            return
         if self._epoch is None:
             self._epoch = self._fit(x, batch_size, self._optimizer)
         self._epoch()

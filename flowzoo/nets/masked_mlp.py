@@ -107,7 +107,7 @@ class MaskedMLP(nnx.Module):
         h = x
         for i, (weight, mask) in enumerate(zip(self.weights, hidden_masks, strict=True)):
             a = _product((weight[...] * mask)[None], h, self.corners[i])[..., 0, :]
-            a = activation(a + self._offset(i, context))
+            a = activation(_add(a, self._offset(i, context)))
             h = h + a if self.residual and i else a
         weight = self.output_weight[...] * output_mask
         return _product(weight, h, self.corners[-1]) + self.output_bias[...]
@@ -255,6 +255,13 @@ def _product(weight: jax.Array, h: jax.Array, corner: tuple[int, int]) -> jax.Ar
         return multiply(weight, h)
     upper = multiply(weight[:, :rows, :columns], h[..., :columns])
     return jnp.concatenate([upper, multiply(weight[:, rows:], h)], axis=-1)
+
+
+def _add(a: jax.Array, offset: jax.Array) -> jax.Array:
+    """`a + offset`: the gradient of an offset `[H]` is a product, on CPUs faster than a sum."""
+    if offset.ndim > 1:
+        return a + offset
+    return a + jnp.ones((*a.shape[:-1], 1), a.dtype) @ offset[None]
 
 
 def _write(buffer: jax.Array, rows: jax.Array, start: jax.Array) -> jax.Array:

@@ -1,0 +1,264 @@
+"""The same flows as each library builds them: name of a flow -> library -> `dim -> Model`.
+
+MAF has 5 layers with one hidden layer of 512 ReLU units each. The networks of nflows and normflows
+have one more linear map, of 512 × 512: theirs have no smaller one with a nonlinearity.
+
+Real NVP has 10 layers. Those of flowzoo have a tanh scale network and a ReLU shift network of one
+hidden layer of 512 units each; the peers' have one ReLU network for both, of the width that gives
+the flow as many parameters.
+
+No batch norm anywhere. distrax has no autoregressive layer.
+"""
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from flowzoo.benchmarks.peer_models import JaxModel, TorchModel, from_flow
+from flowzoo.flow import Flow
+from flowzoo.zoo.maf import maf
+from flowzoo.zoo.parameters import num_parameters
+from flowzoo.zoo.real_nvp import real_nvp
+
+HIDDEN = 512
+MAF_LAYERS = 5
+COUPLINGS = 10
+
+
+def flowzoo_maf(dim: int) -> Flow:
+    return maf(
+        (dim,),
+        num_layers=MAF_LAYERS,
+        hidden_sizes=(HIDDEN,),
+        batch_norm=False,
+        rngs=nnx.Rngs(0),
+    )
+
+
+def flowzoo_real_nvp(dim: int) -> Flow:
+    return real_nvp(
+        (dim,),
+        num_layers=COUPLINGS,
+        hidden_sizes=(HIDDEN,),
+        batch_norm=False,
+        rngs=nnx.Rngs(0),
+    )
+
+
+def coupling_width(dim: int, inputs: float | None = None, outputs: int | None = None) -> int:
+    """The width at which one network for scale and shift has as many parameters as two.
+
+    It sees half of the coordinates and gives two numbers for each of the others, unless `inputs`
+    and `outputs` say otherwise.
+    """
+    inputs, outputs = inputs or dim / 2, outputs or dim
+    target = num_parameters(nnx.eval_shape(lambda: flowzoo_real_nvp(dim))) / COUPLINGS
+    return round((target - outputs) / (inputs + 1 + outputs))
+
+
+def flowjax_model(flow) -> JaxModel:
+    import equinox as eqx
+    from flowjax.train import fit_to_data
+    from flowjax.train.losses import MaximumLikelihoodLoss
+    import paramax
+
+    parameters, static = eqx.partition(
+        flow,
+        eqx.is_inexact_array,
+        is_leaf=lambda leaf: isinstance(leaf, paramax.NonTrainable),
+    )
+
+    def fit(x, batch_size, optimizer):
+        loss, key = MaximumLikelihoodLoss(), jax.random.key(0)
+        # It insists on validation data; one more batch is the least.
+        x = np.concatenate([x, x[:batch_size]])
+        return lambda: fit_to_data(
+            key,
+            flow,
+            x,
+            loss_fn=loss,
+            optimizer=optimizer,
+            max_epochs=1,
+            batch_size=batch_size,
+            val_prop=batch_size / len(x),
+            show_progress=False,
+        )
+
+    return JaxModel(
+        parameters,
+        lambda parameters: paramax.unwrap(eqx.combine(parameters, static)),
+        lambda flow, x: flow.log_prob(x),
+        lambda flow, key, n: flow.sample(key, (n,)),
+        fit,
+    )
+
+
+def flowjax_maf(dim: int) -> JaxModel:
+    from flowjax.distributions import Normal
+    from flowjax.flows import masked_autoregressive_flow
+
+    return flowjax_model(
+        masked_autoregressive_flow(
+            jax.random.key(0),
+            base_dist=Normal(jnp.zeros(dim)),
+            flow_layers=MAF_LAYERS,
+            nn_width=HIDDEN,
+            nn_depth=1,
+        )
+    )
+
+
+def flowjax_real_nvp(dim: int) -> JaxModel:
+    from flowjax.distributions import Normal
+    from flowjax.flows import coupling_flow
+
+    return flowjax_model(
+        coupling_flow(
+            jax.random.key(0),
+            base_dist=Normal(jnp.zeros(dim)),
+            flow_layers=COUPLINGS,
+            nn_width=coupling_width(dim),
+        )
+    )
+
+
+def distrax_real_nvp(dim: int) -> JaxModel:
+    import distrax
+    import haiku as hk
+
+    def flow():
+        def coupling(i):
+            conditioner = hk.Sequential(
+                [
+                    # It sees all coordinates, those to be changed as zeros.
+                    hk.nets.MLP([coupling_width(dim, dim, 2 * dim)], activate_final=True),
+                    hk.Linear(2 * dim, w_init=jnp.zeros),
+                    hk.Reshape((dim, 2)),
+                ]
+            )
+
+            def affine(y):
+                return distrax.ScalarAffine(shift=y[..., 0], log_scale=jnp.tanh(y[..., 1]))
+
+            return distrax.MaskedCoupling(jnp.arange(dim) % 2 == i % 2, conditioner, affine)
+
+        base = distrax.MultivariateNormalDiag(jnp.zeros(dim), jnp.ones(dim))
+        bijector = distrax.Inverse(distrax.Chain([coupling(i) for i in range(COUPLINGS)]))
+        return distrax.Transformed(base, bijector)
+
+    log_prob = hk.without_apply_rng(hk.transform(lambda x: flow().log_prob(x)))
+    sample = hk.transform(lambda n: flow().sample(seed=hk.next_rng_key(), sample_shape=(n,)))
+    return JaxModel(
+        log_prob.init(jax.random.key(0), jnp.zeros((1, dim))),
+        lambda parameters: parameters,
+        log_prob.apply,
+        sample.apply,
+    )
+
+
+def zuko_model(flow) -> TorchModel:
+    return TorchModel(flow, lambda x: flow().log_prob(x), lambda n: flow().sample((n,)))
+
+
+def zuko_maf(dim: int) -> TorchModel:
+    import zuko
+
+    return zuko_model(zuko.flows.MAF(dim, 0, transforms=MAF_LAYERS, hidden_features=(HIDDEN,)))
+
+
+def zuko_real_nvp(dim: int) -> TorchModel:
+    import zuko
+
+    # Named after additive couplings, but its default couplings are affine.
+    width = coupling_width(dim)
+    return zuko_model(zuko.flows.NICE(dim, transforms=COUPLINGS, hidden_features=(width,)))
+
+
+def nflows_model(dim: int, layers) -> TorchModel:
+    from nflows import distributions, flows, transforms
+
+    flow = flows.Flow(transforms.CompositeTransform(layers), distributions.StandardNormal([dim]))
+    return TorchModel(flow, flow.log_prob, flow.sample)
+
+
+def nflows_maf(dim: int) -> TorchModel:
+    from nflows import transforms
+
+    layers = []
+    for _ in range(MAF_LAYERS):
+        layers += [
+            transforms.MaskedAffineAutoregressiveTransform(
+                dim, HIDDEN, num_blocks=1, use_residual_blocks=False
+            ),
+            transforms.ReversePermutation(dim),
+        ]
+    return nflows_model(dim, layers)
+
+
+def nflows_real_nvp(dim: int) -> TorchModel:
+    from nflows import transforms
+    from nflows.nn.nets import MLP
+    import torch
+
+    class Network(MLP):
+        def forward(self, inputs, context=None):
+            return super().forward(inputs)
+
+    def network(num_inputs, num_outputs):
+        return Network((num_inputs,), (num_outputs,), [coupling_width(dim)])
+
+    layers = [
+        transforms.AffineCouplingTransform((torch.arange(dim) + i) % 2, network)
+        for i in range(COUPLINGS)
+    ]
+    return nflows_model(dim, layers)
+
+
+def normflows_model(dim: int, layers) -> TorchModel:
+    import normflows as nf
+
+    flow = nf.NormalizingFlow(nf.distributions.DiagGaussian(dim, trainable=False), layers)
+    return TorchModel(flow, flow.log_prob, lambda n: flow.sample(n)[0])
+
+
+def normflows_maf(dim: int) -> TorchModel:
+    import normflows as nf
+
+    # Its flows map latents to data; Reverse makes the density, not the sample, the single pass.
+    layers = []
+    for _ in range(MAF_LAYERS):
+        layer = nf.flows.MaskedAffineAutoregressive(
+            dim, HIDDEN, num_blocks=1, use_residual_blocks=False
+        )
+        layers += [nf.flows.Reverse(layer), nf.flows.Permute(dim, mode="shuffle")]
+    return normflows_model(dim, layers)
+
+
+def normflows_real_nvp(dim: int) -> TorchModel:
+    import normflows as nf
+
+    layers = []
+    for _ in range(COUPLINGS):
+        network = nf.nets.MLP([dim - dim // 2, coupling_width(dim), 2 * (dim // 2)])
+        layers += [nf.flows.AffineCouplingBlock(network), nf.flows.Permute(dim, mode="shuffle")]
+    return normflows_model(dim, layers)
+
+
+FLOWS = {
+    "maf": {
+        "flowzoo": lambda dim: from_flow(flowzoo_maf(dim)),
+        "flowjax": flowjax_maf,
+        "zuko": zuko_maf,
+        "nflows": nflows_maf,
+        "normflows": normflows_maf,
+    },
+    "real_nvp": {
+        "flowzoo": lambda dim: from_flow(flowzoo_real_nvp(dim)),
+        "flowjax": flowjax_real_nvp,
+        "distrax": distrax_real_nvp,
+        "zuko": zuko_real_nvp,
+        "nflows": nflows_real_nvp,
+        "normflows": normflows_real_nvp,
+    },
+}
