@@ -6,15 +6,12 @@ import math
 from etils import epath
 import jax
 import jax.numpy as jnp
-import matplotlib
 from matplotlib.figure import Figure
 import numpy as np
 
 from flowzoo.data.dataset import Dataset
 from flowzoo.flow import Flow
 from flowzoo.raw_flow import RawFlow
-
-matplotlib.use("agg", force=False)
 
 # Of samples and of data in a scatter plot; sampling 250,000 would outlast a short training.
 _POINTS = 2_000

@@ -13,11 +13,12 @@ NOTEBOOKS = sorted((ROOT / "colabs").glob("*.ipynb"))
 PROGRAM = """
 import json, sys
 import matplotlib
-matplotlib.use("agg")
+matplotlib.use("svg")  # a notebook's backend, which no import may change
 names = {"__name__": "__main__"}
 for cell in json.load(open(sys.argv[1], encoding="utf-8"))["cells"]:
     if cell["cell_type"] == "code":
         exec("".join(cell["source"]), names)
+assert matplotlib.get_backend() == "svg"
 """
 
 
