@@ -5,6 +5,8 @@ import sys
 import time
 
 from etils import epath
+import numpy as np
+from PIL import Image
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
@@ -44,6 +46,14 @@ class MetricsWriter:
     def close(self) -> None:
         """Finishes the event file."""
         self.events.close()
+
+
+def add_picture(workdir: epath.Path, name: str, step: int) -> None:
+    """Shows `NAME.png` of a workdir in TensorBoard, in an event file of its own."""
+    with (workdir / f"{name}.png").open("rb") as file:
+        pixels = np.asarray(Image.open(file).convert("RGB"))
+    with SummaryWriter(str(workdir), filename_suffix=f".{name}") as events:
+        events.add_image(name, pixels, step, dataformats="HWC")
 
 
 def read_metrics(workdir: epath.Path) -> list[Record]:

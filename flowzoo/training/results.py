@@ -16,7 +16,7 @@ from flowzoo.flow import Flow
 from flowzoo.published import published, published_model
 from flowzoo.training.devices import is_main_process, make_mesh, replicate
 from flowzoo.training.evaluation import make_log_probs, summarize
-from flowzoo.training.metrics import read_metrics
+from flowzoo.training.metrics import add_picture, read_metrics
 from flowzoo.training.workdir import RESULTS, write_json
 from flowzoo.transforms import Whiten
 from flowzoo.zoo.parameters import num_parameters
@@ -146,8 +146,10 @@ def finish(
         "published": comparison(dataset, config),
     }
     if is_main_process():
-        results["validation_nats"] = read_metrics(workdir)[-1]["best_validation_nats"]
-        plots.learning_curve(read_metrics(workdir), workdir / "curve.png")
+        metrics = read_metrics(workdir)
+        results["validation_nats"] = metrics[-1]["best_validation_nats"]
+        plots.learning_curve(metrics, workdir / "curve.png")
         plots.samples(flow, dataset, jax.random.key(config.seed), workdir / "samples.png")
+        add_picture(workdir, "samples", metrics[-1]["step"])
         write_json(workdir / RESULTS, results)
     return results

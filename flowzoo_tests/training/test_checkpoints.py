@@ -43,7 +43,9 @@ def test_results_say_what_was_run(finished):
     assert 0 < results["two_standard_errors"] < 10 and 1 < results["bits_per_dim"] < 4
     for name in ("results.json", "config.json", "metrics.jsonl", "samples.png", "curve.png"):
         assert (workdir / name).stat().st_size > 0
-    assert any(path.name.startswith("events") for path in workdir.iterdir())
+    events = [path for path in workdir.iterdir() if path.name.startswith("events")]
+    assert len(events) == 2
+    assert sum(path.name.endswith(".samples") and b"PNG" in path.read_bytes() for path in events)
 
 
 def test_a_run_that_is_cut_into_pieces_ends_in_the_same_state(finished, tmp_path, monkeypatch):
