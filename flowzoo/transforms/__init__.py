@@ -5,6 +5,7 @@ from flowzoo.transforms.batch_norm import BatchNorm, with_batch_statistics
 from flowzoo.transforms.conv1x1 import Invertible1x1Conv
 from flowzoo.transforms.coupling import AffineCoupling, alternating_mask
 from flowzoo.transforms.dense import Dense
+from flowzoo.transforms.divisive import DivisiveNormalization
 from flowzoo.transforms.elementwise import LearnedSmoothLeakyReLU, SmoothLeakyReLU, TanhMix
 from flowzoo.transforms.image import ChannelCoupling, CheckerboardCoupling, FactorOut, Squeeze
 from flowzoo.transforms.masked_autoregressive import MaskedAutoregressive
@@ -28,6 +29,7 @@ __all__ = [
     "ConditionalAffine",
     "Constant",
     "Dense",
+    "DivisiveNormalization",
     "FactorOut",
     "Inverse",
     "Invertible1x1Conv",

@@ -11,6 +11,7 @@ from flowzoo.transforms import (
     Chain,
     ConditionalAffine,
     Dense,
+    DivisiveNormalization,
     LearnedSmoothLeakyReLU,
     MixtureCDF,
     Radial,
@@ -39,6 +40,7 @@ def relative_gradient(
     num_bins: int = 16,
     bound: float = 6.0,
     radial_groups: Sequence[int] = (),
+    divisive: bool = False,
     base: str = "standard_normal",
     use_bias: bool = True,
     whiten: bool = False,
@@ -65,6 +67,8 @@ def relative_gradient(
       bound: a spline's bins cover [−bound, bound].
       radial_groups: after each dense layer, one radial transform for each number here, with that
         many groups of coordinates; for data with a common scale, such as an image's contrast.
+      divisive: after these, a divisive normalization: each coordinate's scale depends on the energies
+        of those before it.
       base: a factorial base, one of `flowzoo.bases.FACTORIAL`.
       use_bias: whether the layers have biases.
       whiten: put a fixed whitening of the training data before the first dense layer, and before
@@ -97,7 +101,8 @@ def relative_gradient(
         layers: list[Transform] = [Dense(dim, use_bias=use_bias, init=init, rngs=rngs)]
         if context is not None:
             layers.append(ConditionalAffine(event_shape, context_size=context.size))
-        return layers + [Radial(dim, num_groups=n, init=start) for n in radial_groups]
+        layers += [Radial(dim, num_groups=n, init=start) for n in radial_groups]
+        return layers + ([DivisiveNormalization(dim)] if divisive else [])
 
     def elementwise() -> Transform:
         if activation == "spline":

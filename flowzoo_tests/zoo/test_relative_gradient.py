@@ -24,7 +24,8 @@ def skewed(n=4000):
 
 @pytest.mark.parametrize("activation", FIXED + LEARNED)
 def test_sampling_inverts_the_density_for_each_activation_and_class(activation):
-    flow = perturbed(build(Labels(2), activation=activation, radial_groups=(1, 3), num_bins=4))
+    options = dict(activation=activation, radial_groups=(1, 3), divisive=True, num_bins=4)
+    flow = perturbed(build(Labels(2), **options))
     labels = np.array([0, 1, 1])
     x, log_prob = flow.sample_and_log_prob(jax.random.key(0), (), labels)
     np.testing.assert_allclose(flow.log_prob(x, labels), log_prob, atol=1e-3)
