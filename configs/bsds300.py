@@ -13,8 +13,8 @@ Published test log-likelihoods in nats, ± 2 standard errors:
     MAF MoG             156.36 ± 0.28 (5 layers)
 
 Measured here: the default model has 153.945 ± 0.283 after 6 epochs, 22 minutes of one core of an
-AMD EPYC (CPU) that was shared with other work. Patches drawn from the 300 images (`flowzoo.data.patches`) are
-another draw than the published one; the Gaussian has 96.59 on them.
+AMD EPYC (CPU) that was shared with other work. Patches drawn from the 300 images
+(`flowzoo.data.patches`) are another draw than the published one; the Gaussian has 96.59 on them.
 
 `:paper` has the base and the bias that Gresele et al. found best on this set; their other choices
 are not known, these are those for MNIST. This searches them:

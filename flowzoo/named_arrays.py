@@ -27,7 +27,7 @@ def from_arrays(arrays: Arrays, like: Any) -> Any:
             "The arrays do not belong to this model: "
             f"missing {_list(missing)}; unexpected {_list(unexpected)}."
         )
-    for name, (_, leaf) in zip(names, leaves):
+    for name, (_, leaf) in zip(names, leaves, strict=True):
         if arrays[name].shape != leaf.shape:
             raise ValueError(
                 f"The array {name} has shape {arrays[name].shape}, but the model expects "

@@ -76,7 +76,7 @@ def draws(x: np.ndarray, dataset: Dataset, planar_flow: Flow | None = None) -> F
     low, high = np.percentile(data[:, :2], [0.1, 99.9], axis=0)
     margin = 0.15 * (high - low)
     low, high = low - margin, high + margin
-    for panel, points, title in zip(axes, (data, x), ("data", "samples")):
+    for panel, points, title in zip(axes, (data, x), ("data", "samples"), strict=False):
         panel.scatter(points[:, 0], points[:, 1], s=2, linewidths=0)
         panel.set(title=title, xlim=(low[0], high[0]), ylim=(low[1], high[1]))
     if planar_flow is not None:

@@ -1,4 +1,4 @@
-"""Draws from a trained model: `python -m flowzoo.sample --workdir=runs/digits-relative_gradient`."""
+"""Draws from a trained model: `python -m flowzoo.sample --workdir=WORKDIR`."""
 
 import pathlib
 

@@ -1,7 +1,7 @@
 """Every transform of the zoo, small: the one dictionary that drives the property tests.
 
-A new transform adds a line here and is tested. Constructors take `nnx.Rngs`; a conditional transform
-declares its `context_size`.
+A new transform adds a line here and is tested. Constructors take `nnx.Rngs`; a conditional
+transform declares its `context_size`.
 """
 
 import numpy as np

@@ -1,8 +1,9 @@
 """The baselines of the MAF paper's tables, with its protocol, for the configs to choose from.
 
-Source: Papamakarios, Pavlakou, Murray, "Masked autoregressive flow for density estimation", NeurIPS
-2017, arXiv 1705.07057: batches of 100, Adam, L2 weight 1e-6 on the networks' weights, patience of 30
-epochs, 10 mixture components, the order reversed and batch normalisation between layers.
+Source: Papamakarios, Pavlakou, Murray, "Masked autoregressive flow for density estimation",
+NeurIPS 2017, arXiv 1705.07057: batches of 100, Adam, L2 weight 1e-6 on the networks' weights,
+patience of 30 epochs, 10 mixture components, the order reversed and batch
+normalisation between layers.
 """
 
 from collections.abc import Sequence
@@ -20,9 +21,11 @@ def baselines(
       degrees: of the autoregressive networks' hidden units.
     """
     network = dict(hidden_sizes=tuple(hidden_sizes), activation=activation)
-    masked = network | dict(degrees=degrees, residual=False)
+    masked = network | dict(degrees=degrees, residual=False, standardize=False)
     stacked = masked | dict(batch_norm=True, inverse_method="sequential")
-    coupling = dict(name="real_nvp", hidden_sizes=tuple(hidden_sizes), batch_norm=True)
+    coupling = dict(
+        name="real_nvp", hidden_sizes=tuple(hidden_sizes), batch_norm=True, standardize=False
+    )
 
     def protocol(learning_rate: float, **model) -> dict[str, Any]:
         optimizer = dict(learning_rate=learning_rate, l2=1e-6)

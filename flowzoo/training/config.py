@@ -28,22 +28,22 @@ def default_config() -> config_dict.ConfigDict:
         model=dict(name=""),
         # Condition the model on the dataset's labels.
         conditional=False,
-        # If not 0: choose the width of `model.hidden_sizes` so that there are about as many parameters.
+        # If not 0: choose the width of `model.hidden_sizes` for about as many parameters.
         num_parameters=0,
         # relative (fused rule), relative_optax, transposed or ordinary.
         gradient="relative",
         optimizer=dict(
             name="adam",  # adam or sgd
             learning_rate=1e-3,
-            # Factor of the learning rate for the dense layers' W. Adam moves all entries by about the
-            # rate, and a D × D matrix by up to D times that.
+            # Factor of the learning rate for the dense layers' W. Adam moves all entries by about
+            # the rate, and a D × D matrix by up to D times that.
             dense_scale=1.0,
             momentum=0.9,  # of sgd
             schedule="constant",  # constant or cosine (to zero at the last epoch)
             warmup_steps=0,
             clip_norm=config_dict.placeholder(float),  # of the gradient over all parameters
-            # Limit of a step's relative change of a dense layer's W, ‖ΔW W⁻¹‖_F, below 1: W then stays
-            # invertible whatever the learning rate. Costs a factorisation of each W in each step.
+            # Limit of a step's relative change of a dense layer's W, ‖ΔW W⁻¹‖_F, below 1: W then
+            # stays invertible whatever the learning rate. Each step factors each W for it.
             trust_region=config_dict.placeholder(float),
             l2=0.0,  # l2 · ½‖θ‖² is added to the loss, for the parameters named by decay_pattern
             weight_decay=0.0,  # decoupled from the gradient, as in AdamW

@@ -14,8 +14,8 @@ INITS = ("orthogonal", "identity")
 class Dense(Transform):
     """`z = W x + b`; `log_det = log|det W|`. W is any invertible matrix.
 
-    The inverse factors W once per call, however large the batch. `factored` keeps that factorisation
-    for many calls.
+    The inverse factors W once per call, however large the batch. `factored` keeps that
+    factorisation for many calls.
 
     Args:
       dim: D.
@@ -113,8 +113,8 @@ def with_gradient_rule(module, rule: str):
 def factored(module):
     """A copy of `module` whose `Dense` layers hold their LU factors.
 
-    For likelihoods and samples in many calls with the same parameters: each W is factored here, once.
-    The copy is neither to be trained nor saved.
+    For likelihoods and samples in many calls with the same parameters: each W is factored here,
+    once. The copy is neither to be trained nor saved.
     """
     module = nnx.clone(module)
     for layer in dense_layers(module).values():

@@ -20,8 +20,9 @@ def invert_increasing(
     A Newton step that leaves the bracket is replaced by its midpoint; after `NEWTON_STEPS` only
     midpoints are taken, so that the iteration ends after at most `NEWTON_STEPS + BISECTION_STEPS`
     evaluations whatever `f` is. An element stops as soon as `|f(x) − y| <= 4 ε max(1, |y|)`, ε the
-    rounding unit of its dtype, or when its bracket holds no further number. The result carries first
-    derivatives with respect to `y` and whatever `f` closes over, by the implicit function theorem.
+    rounding unit of its dtype, or when its bracket holds no further number. The result carries
+    first derivatives with respect to `y` and whatever `f` closes over, by the implicit function
+    theorem.
 
     Args:
       f: elementwise; returns the value and the derivative, which is positive.

@@ -233,7 +233,7 @@ def quantile_knots(
       bound: as in `make_knots`.
 
     Returns:
-      Arguments of `make_knots`: widths, heights and slopes, with the columns first, and shifts `[D]`.
+      Arguments of `make_knots`: widths, heights, slopes, with the columns first, and shifts `[D]`.
     """
     # Beyond some ten data points a quantile is noise; there the spline goes on straight.
     reach = -ndtri(min(0.1, 10 / len(x)))

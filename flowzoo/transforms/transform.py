@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Iterable
+import itertools
 import math
 
 from flax import nnx
@@ -136,7 +137,7 @@ class Chain(Transform):
         transforms = list(transforms)
         if not transforms:
             raise ValueError("Chain got no transforms, expected at least one.")
-        for i, (f, g) in enumerate(zip(transforms, transforms[1:])):
+        for i, (f, g) in enumerate(itertools.pairwise(transforms)):
             if f.latent_shape != g.event_shape:
                 raise ValueError(
                     f"Chain: transform {i} ({type(f).__name__}) gives events of shape "

@@ -8,6 +8,7 @@ from flax import nnx
 
 from flowzoo.context import ContextSpec
 from flowzoo.flow import Flow
+from flowzoo.transforms import Chain, Standardize
 from flowzoo.zoo.gaussian import gaussian
 from flowzoo.zoo.made import made, made_mog
 from flowzoo.zoo.maf import maf, maf_mog
@@ -37,7 +38,9 @@ def build(
     """Builds a model of the zoo.
 
     Args:
-      config: `name`, one of `RECIPES`, and any options of that recipe.
+      config: `name`, one of `RECIPES`, and any options of that recipe. Every model also has the
+        option `standardize`: it then sees the training data with mean 0 and variance 1 in each
+        coordinate.
       event_shape: shape of one event.
       context: what to condition the model on, None for an unconditional one.
       rngs: draws the initial parameters.
@@ -53,15 +56,19 @@ def build(
       (8,)
     """
     options = dict(config)
-    name = options.pop("name", None)
+    name, standardize = options.pop("name", None), options.pop("standardize", False)
     if name not in RECIPES:
         raise ValueError(_unknown("model", name, list(RECIPES)))
     recipe = RECIPES[name]
     known = set(inspect.signature(recipe).parameters) - {"event_shape", "context", "rngs"}
     for key in options:
         if key not in known:
-            raise ValueError(_unknown(f"option of {name}", key, sorted(known)))
-    return recipe(tuple(event_shape), context=context, rngs=rngs, **options)
+            raise ValueError(_unknown(f"option of {name}", key, sorted(known | {"standardize"})))
+    flow = recipe(tuple(event_shape), context=context, rngs=rngs, **options)
+    if not standardize:
+        return flow
+    transform = Chain([Standardize(flow.event_shape), flow.transform])
+    return Flow(flow.base, transform, flow.context)
 
 
 def _unknown(kind: str, name: object, known: list[str]) -> str:

@@ -67,8 +67,8 @@ def relative_gradient(
       bound: a spline's bins cover [−bound, bound].
       radial_groups: after each dense layer, one radial transform for each number here, with that
         many groups of coordinates; for data with a common scale, such as an image's contrast.
-      divisive: after these, a divisive normalization: each coordinate's scale depends on the energies
-        of those before it.
+      divisive: after these, a divisive normalization: each coordinate's scale depends on the
+        energies of those before it.
       base: a factorial base, one of `flowzoo.bases.FACTORIAL`.
       use_bias: whether the layers have biases.
       whiten: put a fixed whitening of the training data before the first dense layer, and before

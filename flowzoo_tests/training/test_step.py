@@ -37,7 +37,8 @@ def test_eight_devices_train_as_one(gradient):
     one, report = after(run_on(1, gradient=gradient), 50)
     eight, reports = after(run_on(8, gradient=gradient), 50)
     assert int(eight.step) == 50
-    for a, b in zip(jax.tree.leaves(one.variables.params), jax.tree.leaves(eight.variables.params)):
+    leaves = (jax.tree.leaves(state.variables.params) for state in (one, eight))
+    for a, b in zip(*leaves, strict=True):
         a, b = np.asarray(a), np.asarray(b)
         error = np.linalg.norm(a - b) / np.linalg.norm(a)
         assert error < 1e-5

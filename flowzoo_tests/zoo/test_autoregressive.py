@@ -78,6 +78,16 @@ def fitted_log_density(x):
     return scipy.stats.multivariate_normal(x.mean(0), np.cov(x.T, bias=True)).logpdf(x)
 
 
+def test_standardised_models_do_not_depend_on_the_units():
+    x = np.random.default_rng(0).normal(3, 2, (50, 3)).astype(np.float32)
+    log_probs = []
+    for scale in (1, 10):
+        flow = build("made_mog", standardize=True)
+        flow.initialize(scale * x)
+        log_probs.append(flow.log_prob(scale * x) + 3 * np.log(scale))
+    np.testing.assert_allclose(*log_probs, atol=1e-4)
+
+
 def test_gaussian_is_fitted_in_closed_form():
     x = gaussian_data(0)
     flow = build("gaussian", shrinkage=0.0)

@@ -18,8 +18,8 @@ def build(context=None, **options):
 
 def skewed(n=4000):
     """Dependent coordinates whose marginals are far from normal."""
-    x = np.random.default_rng(0).normal(size=(n, 3)) @ np.array([[1, 0.8, 0], [0, 1, 0.5], [0, 0, 1]])
-    return np.exp(x).astype(np.float32)
+    mixing = np.array([[1, 0.8, 0], [0, 1, 0.5], [0, 0, 1]])
+    return np.exp(np.random.default_rng(0).normal(size=(n, 3)) @ mixing).astype(np.float32)
 
 
 @pytest.mark.parametrize("activation", FIXED + LEARNED)
