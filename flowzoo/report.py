@@ -44,11 +44,12 @@ class Run:
         model = self.config["model"]
         if model["name"] != "relative_gradient":
             return self.title or model["name"]
-        start = ", whitened" if model.get("whiten") else ""
-        return (
-            f"fully connected flow, {model.get('num_layers', 2)} layers, "
-            f"{model.get('activation', 'smooth_leaky_relu').replace('_', ' ')}{start}"
-        )
+        parts = [
+            f"fully connected flow, {model.get('num_layers', 2)} layers",
+            model.get("activation", "smooth_leaky_relu").replace("_", " "),
+        ]
+        words = {"radial_groups": "radial", "divisive": "divisive", "whiten": "whitened"}
+        return ", ".join(parts + [word for key, word in words.items() if model.get(key)])
 
 
 def collect(folders: Sequence[str]) -> list[Run]:

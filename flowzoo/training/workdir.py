@@ -13,10 +13,20 @@ BEST = "best.json"
 
 
 def default_workdir(config) -> str:
-    """`runs/<dataset>-<model>`, with the number of layers of a baseline that comes in several."""
-    layers = config.model.get("num_layers", "") if config.model.name != "relative_gradient" else ""
-    name = f"{config.dataset.name.replace('/', '-')}-{config.model.name}{layers}"
-    return os.path.join("runs", name + ("-conditional" if config.conditional else ""))
+    """`runs/<dataset>-<model>`, told apart from the other models of a config.
+
+    Of a baseline the number of layers is added, of a fully connected flow a fixed nonlinearity and
+    whether it starts from whitened data.
+    """
+    from flowzoo.zoo.relative_gradient import FIXED  # imports JAX, which reports do without
+
+    model = config.model
+    parts = [config.dataset.name.replace("/", "-"), model.name]
+    if model.name != "relative_gradient":
+        parts[-1] += str(model.get("num_layers", ""))
+    elif model.activation in FIXED:
+        parts += [model.activation] + ["whitened"] * model.whiten
+    return os.path.join("runs", "-".join(parts + ["conditional"] * config.conditional))
 
 
 def claim(workdir: epath.Path, config: config_dict.ConfigDict) -> None:
