@@ -20,6 +20,7 @@ FLOW = dict(
     num_bins=16,
     bound=6.0,
     radial_groups=(1,),
+    divisive=False,
     base="standard_normal",
     use_bias=True,
     whiten=True,

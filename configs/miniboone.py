@@ -33,6 +33,7 @@ FLOW = dict(
     num_bins=16,
     bound=6.0,
     radial_groups=(),
+    divisive=False,
     base="standard_normal",
     use_bias=True,
     whiten=True,

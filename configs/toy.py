@@ -15,6 +15,7 @@ MODEL = dict(
     num_bins=16,
     bound=4.0,
     radial_groups=(),
+    divisive=False,
     base="standard_normal",
     use_bias=True,
     whiten=True,

@@ -33,6 +33,7 @@ PAPER = dict(
     alpha=0.01,
     center=0.0,
     radial_groups=(),
+    divisive=False,
     whiten=False,
     gaussianize=False,
     init="orthogonal",
@@ -64,6 +65,7 @@ def variants(best: config_dict.ConfigDict) -> dict[str, config_dict.ConfigDict]:
     add("+ learned nonlinearities", dict(activation=final["activation"], center=0.0, alpha=None))
     add("+ normal marginals at the start", dict(gaussianize=final["gaussianize"]))
     add("+ radial transforms", dict(radial_groups=final["radial_groups"]))
+    add("+ divisive normalization", dict(divisive=final["divisive"]))
     add("+ depth", dict(num_layers=final["num_layers"]))
     add("+ rates, schedule, averaging", {}, *recipe)
     add("twice as deep", dict(num_layers=2 * final["num_layers"]), *recipe)

@@ -9,7 +9,7 @@ import numpy as np
 from flowzoo.flow import Flow
 from flowzoo.nets.degrees import masks
 from flowzoo.nets.masked_mlp import MaskedMLP
-from flowzoo.transforms import Chain, Dense, Transform, Whiten
+from flowzoo.transforms import Chain, Dense, DivisiveNormalization, Transform, Whiten
 from flowzoo.transforms.stack import Stack
 
 
@@ -17,7 +17,7 @@ def shrink(flow: Flow) -> Flow:
     """A copy of a flow, for inference, with the same structure and many zeros.
 
     A whitening becomes the identity, and the dense layer after it takes its place; weights under
-    masks become zero.
+    masks, and gains of divisive normalizations that do not count, become zero.
     """
     flow = nnx.clone(flow)
     if isinstance(flow.transform, Chain):
@@ -27,6 +27,8 @@ def shrink(flow: Flow) -> Flow:
     for _, module in nnx.iter_modules(flow):
         if isinstance(module, MaskedMLP):
             _clear_masked(module)
+        if isinstance(module, DivisiveNormalization):
+            module.gain[...] = jnp.tril(module.gain[...], -1)
     return flow
 
 
