@@ -4,7 +4,8 @@
 
 Measured: -82.672 ± 1.062 nats on the test set (2.042 bits/dim) after 24 s of training on one core
 of an AMD EPYC (CPU) that was shared with other work; `:whitened`, with the paper's fixed
-nonlinearity, has -88.295 ± 1.172; without the divisive normalization the default has -83.222 ± 1.030; a full-covariance Gaussian fitted to the same split -93.193.
+nonlinearity, has -88.295 ± 1.172; without the divisive normalization the default has -83.222 ±
+1.030; a full-covariance Gaussian fitted to the same split -93.193.
 """
 
 from flowzoo.training.baselines import baselines
