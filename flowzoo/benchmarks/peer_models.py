@@ -159,7 +159,7 @@ def _fit(flow: Flow, x: np.ndarray, batch_size: int, optimizer) -> Callable[[], 
 
 
 def build_models(builders: Mapping[str, Callable[..., Model]], *args) -> dict[str, Model]:
-    """name -> model, of the libraries that can be imported and whose densities are not visibly wrong.
+    """name -> model, of the libraries that can be imported and are not visibly wrong.
 
     The log names the others.
     """
