@@ -36,6 +36,7 @@ TRANSFORMS = {
     "radial_quantiles": lambda rngs: _fitted(T.Radial(3, init="quantiles")),
     "radial_groups": lambda rngs: T.Radial(4, num_groups=2, num_bins=3),
     "divisive_normalization": lambda rngs: T.DivisiveNormalization(4),
+    "divisive_normalization_reverse": lambda rngs: T.DivisiveNormalization(3, reverse=True),
     "dense": lambda rngs: T.Dense(4, rngs=rngs),
     "dense_no_bias": lambda rngs: T.Dense(4, use_bias=False, init="identity", rngs=rngs),
     "batch_norm": lambda rngs: T.BatchNorm((3,)),

@@ -28,7 +28,8 @@ def shrink(flow: Flow) -> Flow:
         if isinstance(module, MaskedMLP):
             _clear_masked(module)
         if isinstance(module, DivisiveNormalization):
-            module.gain[...] = jnp.tril(module.gain[...], -1)
+            gain = module.gain[...]
+            module.gain[...] = jnp.triu(gain, 1) if module.reverse else jnp.tril(gain, -1)
     return flow
 
 

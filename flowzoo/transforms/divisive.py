@@ -21,9 +21,10 @@ class DivisiveNormalization(Transform):
 
     Args:
       dim: D.
+      reverse: sum over j > i instead; the Jacobian is then upper triangular.
 
     Attributes:
-      gain: g: `[D, D]`, of which the part below the diagonal counts.
+      gain: g: `[D, D]`, of which the part below the diagonal counts (above it, if `reverse`).
       power: p: `[D]`.
 
     Source: Schwartz, Simoncelli, "Natural signal statistics and sensory gain control", Nature
@@ -32,14 +33,15 @@ class DivisiveNormalization(Transform):
     Engle, "Autoregressive conditional heteroscedasticity", Econometrica 1982, for this order.
     """
 
-    def __init__(self, dim: int):
-        self.event_shape = (dim,)
+    def __init__(self, dim: int, *, reverse: bool = False):
+        self.event_shape, self.reverse = (dim,), bool(reverse)
         self.gain = nnx.Param(jnp.full((dim, dim), dim**-0.5))
         self.power = nnx.Param(jnp.zeros(dim))
 
     def _weights(self, dtype) -> tuple[jax.Array, jax.Array]:
         """γ `[D, D]` and `log(1 + Σ_j γ_ij)` `[D]`."""
-        weights = jnp.tril(self.gain[...].astype(dtype) ** 2, -1)
+        gain = self.gain[...].astype(dtype)
+        weights = (jnp.triu(gain, 1) if self.reverse else jnp.tril(gain, -1)) ** 2
         return weights, jnp.log1p(weights.sum(1))
 
     def forward_and_log_det(self, x, context=None):
@@ -65,5 +67,6 @@ class DivisiveNormalization(Transform):
             return total + energy[..., None] * column, (x_i, log_scale)
 
         rows = (jnp.arange(len(columns)), columns, self.power[...].astype(dtype), offset, weights.T)
-        _, (x, log_scale) = jax.lax.scan(step, jnp.zeros(z.shape, dtype), rows)
+        start = jnp.zeros(z.shape, dtype)
+        _, (x, log_scale) = jax.lax.scan(step, start, rows, reverse=self.reverse)
         return jnp.moveaxis(x, 0, -1).astype(z.dtype), log_scale.sum(0).astype(z.dtype)

@@ -1,6 +1,6 @@
 """The fully connected flow: dense layers and elementwise maps, `z = … σ(W_1 x + b_1) …`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from flax import nnx
 
@@ -40,7 +40,7 @@ def relative_gradient(
     num_bins: int = 16,
     bound: float = 6.0,
     radial_groups: Sequence[int] = (),
-    divisive: bool = False,
+    divisive: int = 0,
     base: str = "standard_normal",
     use_bias: bool = True,
     whiten: bool = False,
@@ -67,8 +67,8 @@ def relative_gradient(
       bound: a spline's bins cover [−bound, bound].
       radial_groups: after each dense layer, one radial transform for each number here, with that
         many groups of coordinates; for data with a common scale, such as an image's contrast.
-      divisive: after these, a divisive normalization: each coordinate's scale depends on the
-        energies of those before it.
+      divisive: 1: after these, a divisive normalization, each coordinate's scale depends on the
+        energies of those before it; 2: also one after a learned map, on those behind it; 0: none.
       base: a factorial base, one of `flowzoo.bases.FACTORIAL`.
       use_bias: whether the layers have biases.
       whiten: put a fixed whitening of the training data before the first dense layer, and before
@@ -90,6 +90,7 @@ def relative_gradient(
     """
     _check_option("activation", activation, FIXED + LEARNED)
     _check_option("base", base, FACTORIAL)
+    _check_option("divisive", divisive, (0, 1, 2))
     if len(event_shape) != 1:
         raise ValueError(f"relative_gradient got event_shape {event_shape}, expected (D,).")
     if num_layers < 1:
@@ -116,10 +117,13 @@ def relative_gradient(
             return TanhMix(event_shape, **options)
         return SmoothLeakyReLU(event_shape, center=center, **options)
 
+    def behind() -> list[Transform]:
+        return [DivisiveNormalization(dim, reverse=True)] if divisive > 1 else []
+
     whitening = [Whiten(dim, center=use_bias)] if whiten else []
     if activation in LEARNED:
         standardize = [Standardize(event_shape)] if whiten else []
-        blocks = [[*linear(), elementwise()] for _ in range(num_layers)]
+        blocks = [[*linear(), elementwise(), *behind()] for _ in range(num_layers)]
         transforms = [*standardize, elementwise(), *whitening, *repeated(blocks, STACK_FROM)]
     else:
         blocks = [[elementwise(), *linear()] for _ in range(num_layers - 1)]
@@ -127,6 +131,6 @@ def relative_gradient(
     return Flow(FACTORIAL[base](event_shape), Chain(transforms), context)
 
 
-def _check_option(name: str, value: str, options: Sequence[str] | dict) -> None:
+def _check_option(name: str, value: object, options: Iterable) -> None:
     if value not in options:
-        raise ValueError(f"{name} is {value!r}, expected one of {', '.join(options)}.")
+        raise ValueError(f"{name} is {value!r}, expected one of {', '.join(map(str, options))}.")

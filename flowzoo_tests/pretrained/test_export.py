@@ -40,7 +40,7 @@ def test_an_exported_run_scores_as_it_did(tmp_path):
             "name": "relative_gradient",
             "whiten": True,
             "activation": "spline",
-            "divisive": True,
+            "divisive": 2,
             "num_layers": 4,
         },
         {"name": "made_mog", "num_components": 2, "hidden_sizes": (8,)},

@@ -24,7 +24,7 @@ def skewed(n=4000):
 
 @pytest.mark.parametrize("activation", FIXED + LEARNED)
 def test_sampling_inverts_the_density_for_each_activation_and_class(activation):
-    options = dict(activation=activation, radial_groups=(1, 3), divisive=True, num_bins=4)
+    options = dict(activation=activation, radial_groups=(1, 3), divisive=2, num_bins=4)
     flow = perturbed(build(Labels(2), **options))
     labels = np.array([0, 1, 1])
     x, log_prob = flow.sample_and_log_prob(jax.random.key(0), (), labels)
@@ -55,7 +55,9 @@ def test_deep_stacks_are_scanned_and_start_from_data():
     assert np.all(np.isfinite(flow.log_prob(skewed(10))))
 
 
-@pytest.mark.parametrize("option", [{"activation": "relu"}, {"base": "cauchy"}, {"num_layers": 0}])
+@pytest.mark.parametrize(
+    "option", [{"activation": "relu"}, {"base": "cauchy"}, {"num_layers": 0}, {"divisive": 3}]
+)
 def test_unknown_options_are_refused(option):
     with pytest.raises(ValueError, match="expected"):
         build(**option)
