@@ -27,6 +27,7 @@ TRANSFORMS = {
     "tanh_mix": lambda rngs: T.TanhMix((4,)),
     "whiten": lambda rngs: _fitted(T.Whiten(3)),
     "learned_smooth_leaky_relu": lambda rngs: T.LearnedSmoothLeakyReLU((3,)),
+    "learned_tanh_mix": lambda rngs: T.LearnedTanhMix((3,)),
     "mixture_cdf": lambda rngs: T.MixtureCDF((2, 2), num_components=3),
     "mixture_cdf_quantiles": lambda rngs: _fitted(T.MixtureCDF((3,), init="quantiles")),
     "standardize": lambda rngs: _fitted(T.Standardize((3,))),

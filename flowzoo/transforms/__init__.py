@@ -6,7 +6,12 @@ from flowzoo.transforms.conv1x1 import Invertible1x1Conv
 from flowzoo.transforms.coupling import AffineCoupling, alternating_mask
 from flowzoo.transforms.dense import Dense
 from flowzoo.transforms.divisive import DivisiveNormalization
-from flowzoo.transforms.elementwise import LearnedSmoothLeakyReLU, SmoothLeakyReLU, TanhMix
+from flowzoo.transforms.elementwise import (
+    LearnedSmoothLeakyReLU,
+    LearnedTanhMix,
+    SmoothLeakyReLU,
+    TanhMix,
+)
 from flowzoo.transforms.image import ChannelCoupling, CheckerboardCoupling, FactorOut, Squeeze
 from flowzoo.transforms.masked_autoregressive import MaskedAutoregressive
 from flowzoo.transforms.mixture_autoregressive import MixtureAutoregressive
@@ -34,6 +39,7 @@ __all__ = [
     "Inverse",
     "Invertible1x1Conv",
     "LearnedSmoothLeakyReLU",
+    "LearnedTanhMix",
     "Logit",
     "MaskedAutoregressive",
     "MixtureAutoregressive",

@@ -146,6 +146,46 @@ class LearnedSmoothLeakyReLU(Elementwise):
         return two_pieces(z - reach), two_pieces(z + reach)
 
 
+class LearnedTanhMix(Elementwise):
+    """`σ(x) = a tanh(κ (x − c)) / κ + b x`: slope a + b at the center c, b far away.
+
+    Each coordinate has its own a, b, κ and c, all trained; a, b and κ are positive. Starts at
+    a = 0.9, b = 0.1, c = 0: slope 1 at zero. It draws heavy tails in, for less time than a spline.
+
+    Args:
+      event_shape: shape of one `x`.
+      sharpness: where κ starts; the smaller, the nearer to the identity.
+
+    Raises:
+      ValueError: unless the sharpness is positive.
+    """
+
+    def __init__(self, event_shape: tuple[int, ...], *, sharpness: float = 0.6):
+        if not sharpness > 0:
+            raise ValueError(f"LearnedTanhMix got sharpness {sharpness}, expected it above 0.")
+        self.event_shape = tuple(event_shape)
+        self.start = float(sharpness)
+        self.height = nnx.Param(jnp.zeros(self.event_shape))
+        self.tail = nnx.Param(jnp.zeros(self.event_shape))
+        self.sharpness = nnx.Param(jnp.zeros(self.event_shape))
+        self.center = nnx.Param(jnp.zeros(self.event_shape))
+
+    def _parameters(self):
+        raw = self.height[...], self.tail[...], self.sharpness[...]
+        height, tail, sharpness = (positive(a) for a in raw)
+        return 0.9 * height, 0.1 * tail, self.start * sharpness, self.center[...]
+
+    def value_and_slope(self, x):
+        height, tail, sharpness, center = self._parameters()
+        t = jnp.tanh(sharpness * (x - center))
+        return height / sharpness * t + tail * x, height * (1 - t) * (1 + t) + tail
+
+    def bracket(self, z):
+        height, tail, sharpness, _ = self._parameters()
+        reach = height / sharpness + 1e-5 * (1 + jnp.abs(z))
+        return (z - reach) / tail, (z + reach) / tail
+
+
 class TanhMix(Elementwise):
     """`σ(x) = tanh(α x) + β x`, slope α + β at zero and β far away.
 

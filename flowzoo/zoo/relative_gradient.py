@@ -13,6 +13,7 @@ from flowzoo.transforms import (
     Dense,
     DivisiveNormalization,
     LearnedSmoothLeakyReLU,
+    LearnedTanhMix,
     MixtureCDF,
     Radial,
     RationalQuadraticSpline,
@@ -25,7 +26,7 @@ from flowzoo.transforms import (
 from flowzoo.transforms.stack import repeated
 
 FIXED = ("smooth_leaky_relu", "tanh_mix")
-LEARNED = ("learned_smooth_leaky_relu", "spline", "mixture_cdf")
+LEARNED = ("learned_smooth_leaky_relu", "learned_tanh_mix", "spline", "mixture_cdf")
 # Learned maps take longer to compile than dense layers, so that fewer make a stack worth it.
 STACK_FROM = 4
 
@@ -35,8 +36,10 @@ def relative_gradient(
     *,
     num_layers: int = 2,
     activation: str = "smooth_leaky_relu",
+    outer_activation: str | None = None,
     alpha: float | None = None,
     center: float = 0.0,
+    gain: float = 1.0,
     num_bins: int = 16,
     bound: float = 6.0,
     radial_groups: Sequence[int] = (),
@@ -60,9 +63,13 @@ def relative_gradient(
       event_shape: `(D,)`.
       num_layers: L dense layers.
       activation: fixed: `smooth_leaky_relu` or `tanh_mix`; learned: `learned_smooth_leaky_relu`,
-        `spline` (rational-quadratic) or `mixture_cdf` (of logistics).
+        `learned_tanh_mix`, `spline` (rational-quadratic) or `mixture_cdf` (of logistics).
+      outer_activation: of σ_0 and σ_L, which see the data and make the latents: a learned one, or
+        None for `activation`.
       alpha: the fixed activation's α, None for its default.
       center: of the smooth leaky ReLU.
+      gain: with a fixed activation, the first dense layer starts times this and the last divided by
+        it; a small gain starts the tanh mix where it is about linear.
       num_bins: of a spline, or components of a mixture.
       bound: a spline's bins cover [−bound, bound].
       radial_groups: after each dense layer, one radial transform for each number here, with that
@@ -89,29 +96,40 @@ def relative_gradient(
     Ermon, "Gaussianization flows", arXiv 2003.01941.
     """
     _check_option("activation", activation, FIXED + LEARNED)
+    if outer_activation is not None:
+        _check_option("outer_activation", outer_activation, LEARNED)
+        # A fixed nonlinearity stands between dense layers only.
+        _check_option("activation, with an outer_activation,", activation, LEARNED)
     _check_option("base", base, FACTORIAL)
     _check_option("divisive", divisive, (0, 1, 2))
     if len(event_shape) != 1:
         raise ValueError(f"relative_gradient got event_shape {event_shape}, expected (D,).")
     if num_layers < 1:
         raise ValueError(f"relative_gradient got num_layers {num_layers}, expected at least 1.")
+    if not gain > 0:
+        raise ValueError(f"relative_gradient got gain {gain}, expected a positive number.")
     (dim,) = event_shape
+    outer = activation if outer_activation is None else outer_activation
     start = "quantiles" if gaussianize else "identity"
 
-    def linear() -> list[Transform]:
-        layers: list[Transform] = [Dense(dim, use_bias=use_bias, init=init, rngs=rngs)]
+    def linear(scale: float = 1.0) -> list[Transform]:
+        dense = Dense(dim, use_bias=use_bias, init=init, rngs=rngs)
+        dense.weight[...] *= scale
+        layers: list[Transform] = [dense]
         if context is not None:
             layers.append(ConditionalAffine(event_shape, context_size=context.size))
         layers += [Radial(dim, num_groups=n, init=start) for n in radial_groups]
         return layers + ([DivisiveNormalization(dim)] if divisive else [])
 
-    def elementwise() -> Transform:
+    def elementwise(activation: str = activation) -> Transform:
         if activation == "spline":
             return RationalQuadraticSpline(event_shape, num_bins=num_bins, bound=bound, init=start)
         if activation == "mixture_cdf":
             return MixtureCDF(event_shape, num_components=num_bins, init=start)
         if activation == "learned_smooth_leaky_relu":
             return LearnedSmoothLeakyReLU(event_shape)
+        if activation == "learned_tanh_mix":
+            return LearnedTanhMix(event_shape)
         options = {} if alpha is None else {"alpha": alpha}
         if activation == "tanh_mix":
             return TanhMix(event_shape, **options)
@@ -123,11 +141,18 @@ def relative_gradient(
     whitening = [Whiten(dim, center=use_bias)] if whiten else []
     if activation in LEARNED:
         standardize = [Standardize(event_shape)] if whiten else []
-        blocks = [[*linear(), elementwise(), *behind()] for _ in range(num_layers)]
-        transforms = [*standardize, elementwise(), *whitening, *repeated(blocks, STACK_FROM)]
+        first = [*standardize, elementwise(outer), *whitening]
+        inner = [[*linear(), elementwise(), *behind()] for _ in range(num_layers - 1)]
+        last = [*linear(), elementwise(outer), *behind()]
+        if outer == activation:
+            transforms = [*first, *repeated([*inner, last], STACK_FROM)]
+        else:
+            transforms = [*first, *repeated(inner, STACK_FROM), *last]
     else:
-        blocks = [[elementwise(), *linear()] for _ in range(num_layers - 1)]
-        transforms = [*whitening, *linear(), *repeated(blocks)]
+        scales = [gain, *[1.0] * (num_layers - 2), 1 / gain] if num_layers > 1 else [1.0]
+        first = linear(scales[0])
+        blocks = [[elementwise(), *linear(scale)] for scale in scales[1:]]
+        transforms = [*whitening, *first, *repeated(blocks)]
     return Flow(FACTORIAL[base](event_shape), Chain(transforms), context)
 
 

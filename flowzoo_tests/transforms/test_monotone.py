@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from flowzoo.transforms import SmoothLeakyReLU, TanhMix
+from flowzoo.transforms import LearnedTanhMix, SmoothLeakyReLU, TanhMix
 from flowzoo.transforms.elementwise import smooth_leaky_relu, tanh_mix
 from flowzoo.transforms.monotone import BISECTION_STEPS, NEWTON_STEPS, invert_increasing
 
@@ -20,6 +20,7 @@ LAYERS = {
     "smooth_leaky_relu_nearly_flat": SmoothLeakyReLU((), alpha=1e-3),
     "smooth_leaky_relu_centered": SmoothLeakyReLU((), alpha=0.1, center=1.5),
     "tanh_mix": TanhMix(()),
+    "learned_tanh_mix": LearnedTanhMix(()),
     "tanh_mix_steep_and_flat": TanhMix((), alpha=30.0, beta=1e-3),
 }
 

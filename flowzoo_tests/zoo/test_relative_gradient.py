@@ -6,7 +6,7 @@ import pytest
 import flowzoo
 from flowzoo import bases
 from flowzoo.context import Labels
-from flowzoo.transforms import Stack, Whiten
+from flowzoo.transforms import Dense, LearnedTanhMix, RationalQuadraticSpline, Stack, Whiten
 from flowzoo.zoo.relative_gradient import FIXED, LEARNED, STACK_FROM
 from flowzoo_tests.perturb import perturbed
 
@@ -55,8 +55,41 @@ def test_deep_stacks_are_scanned_and_start_from_data():
     assert np.all(np.isfinite(flow.log_prob(skewed(10))))
 
 
+def test_the_outermost_maps_may_be_others_than_the_inner_ones():
+    flow = build(
+        activation="learned_tanh_mix", outer_activation="spline", num_layers=STACK_FROM + 1
+    )
+    first, *_, stack, dense, last = flow.transform.transforms
+    assert isinstance(first, RationalQuadraticSpline) and isinstance(last, RationalQuadraticSpline)
+    assert isinstance(stack, Stack) and len(stack) == STACK_FROM and isinstance(dense, Dense)
+    assert any(isinstance(t, LearnedTanhMix) for t in stack.layers.transforms)
+
+
+@pytest.mark.parametrize("num_layers", [1, 3])
+def test_a_small_gain_starts_the_tanh_mix_near_a_gaussian(num_layers):
+    options = dict(activation="tanh_mix", whiten=True, init="identity", num_layers=num_layers)
+    x = np.random.default_rng(0).normal(size=(2000, 3)).astype(np.float32)
+    log_dets = {}
+    for gain in (1.0, 1e-3):
+        flow = build(gain=gain, **options)
+        flow.initialize(x)
+        log_dets[gain] = np.asarray(flow.transform.forward_and_log_det(x)[1])
+    # Where it is linear, its log-determinant is the same at all points.
+    assert np.ptp(log_dets[1e-3]) < 1e-2
+    assert num_layers == 1 or np.ptp(log_dets[1.0]) > 1
+
+
 @pytest.mark.parametrize(
-    "option", [{"activation": "relu"}, {"base": "cauchy"}, {"num_layers": 0}, {"divisive": 3}]
+    "option",
+    [
+        {"activation": "relu"},
+        {"base": "cauchy"},
+        {"num_layers": 0},
+        {"divisive": 3},
+        {"gain": 0.0},
+        {"outer_activation": "tanh_mix"},
+        {"outer_activation": "spline"},  # around a fixed activation
+    ],
 )
 def test_unknown_options_are_refused(option):
     with pytest.raises(ValueError, match="expected"):
