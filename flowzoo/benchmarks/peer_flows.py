@@ -3,9 +3,10 @@
 MAF has 5 layers with one hidden layer of 512 ReLU units each. The networks of nflows and normflows
 have one more linear map, of 512 × 512: theirs have no smaller one with a nonlinearity.
 
-Real NVP has 10 layers. Those of flowzoo have a tanh scale network and a ReLU shift network of one
-hidden layer of 512 units each; the peers' have one ReLU network for both, of the width that gives
-the flow as many parameters.
+Real NVP has 10 layers. Those of flowzoo, and of distrax, which leaves the networks to its user,
+have a tanh scale network and a ReLU shift network of one hidden layer of 512 units each; the other
+peers' have one ReLU network for both, of the width that gives the flow as many parameters. The
+networks in distrax's masked couplings see and give all coordinates.
 
 No batch norm anywhere. distrax has no autoregressive layer.
 """
@@ -46,15 +47,13 @@ def flowzoo_real_nvp(dim: int) -> Flow:
     )
 
 
-def coupling_width(dim: int, inputs: float | None = None, outputs: int | None = None) -> int:
+def coupling_width(dim: int) -> int:
     """The width at which one network for scale and shift has as many parameters as two.
 
-    It sees half of the coordinates and gives two numbers for each of the others, unless `inputs`
-    and `outputs` say otherwise.
+    It sees half of the coordinates and gives two numbers for each of the others.
     """
-    inputs, outputs = inputs or dim / 2, outputs or dim
     target = num_parameters(nnx.eval_shape(lambda: flowzoo_real_nvp(dim))) / COUPLINGS
-    return round((target - outputs) / (inputs + 1 + outputs))
+    return round((target - dim) / (dim / 2 + 1 + dim))
 
 
 def flowjax_model(flow) -> JaxModel:
@@ -129,17 +128,23 @@ def distrax_real_nvp(dim: int) -> JaxModel:
 
     def flow():
         def coupling(i):
-            conditioner = hk.Sequential(
-                [
-                    # It sees all coordinates, those to be changed as zeros.
-                    hk.nets.MLP([coupling_width(dim, dim, 2 * dim)], activate_final=True),
-                    hk.Linear(2 * dim, w_init=jnp.zeros),
-                    hk.Reshape((dim, 2)),
-                ]
-            )
+            def network(activation):
+                return hk.Sequential(
+                    [
+                        hk.Linear(HIDDEN),
+                        activation,
+                        hk.Linear(dim, w_init=jnp.zeros),
+                    ]
+                )
 
-            def affine(y):
-                return distrax.ScalarAffine(shift=y[..., 0], log_scale=jnp.tanh(y[..., 1]))
+            scale, shift = network(jnp.tanh), network(jax.nn.relu)
+
+            def conditioner(kept):
+                return scale(kept), shift(kept)
+
+            def affine(parameters):
+                log_scale, offset = parameters
+                return distrax.ScalarAffine(shift=offset, log_scale=jnp.tanh(log_scale))
 
             return distrax.MaskedCoupling(jnp.arange(dim) % 2 == i % 2, conditioner, affine)
 
