@@ -63,6 +63,8 @@ MODELS = {
             conv1x1=False,
         ),
         optimizer=dict(learning_rate=1e-3, l2=5e-5),
+        # Convolutions on a CPU take their time.
+        smoke=dict(model=dict(hidden_channels=4, num_blocks=1), dataset=dict(limit=200)),
     ),
 }
 

@@ -76,7 +76,8 @@ def choose(
     Args:
       argument: `model,flag,…` in any order; None or empty: the first model, no flags. The flags are
         `conditional` (on the labels) and `smoke` (the same run cut down to seconds).
-      models: for each name the keys in which it differs from the default; the default model first.
+      models: for each name the keys in which it differs from the default, and under `smoke` those
+        in which its smoke run differs beyond a short one; the default model first.
       **common: keys in which all of them differ.
 
     Raises:
@@ -94,15 +95,16 @@ def choose(
     if len(named) > 1:
         raise ValueError(f"The config's argument names {' and '.join(named)}, expected one model.")
     config = default_config()
-    for keys in (common, models[named[0]]):
-        keys = dict(keys)
+    own = dict(models[named[0]])
+    smoke = own.pop("smoke", {})
+    for keys in (dict(common), own):
         if "model" in keys:
             config.model = config_dict.ConfigDict(keys.pop("model"))
         config.update(keys)
     config.conditional = "conditional" in flags
     if "smoke" in flags:
-        config.num_epochs = 1
-        config.dataset.limit = 1000
+        config.update(num_epochs=1, dataset=dict(limit=1000))
+        config.update(smoke)
     return config
 
 

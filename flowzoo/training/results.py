@@ -142,9 +142,10 @@ def finish(
         "wall_seconds": round(wall_seconds, 1),
         "command": command(),
         "device": device_name(),
-        "gaussian_nats": gaussian_reference(dataset),
         "published": comparison(dataset, config),
     }
+    if len(dataset.train) > dataset.train.x[0].size:  # else its covariance is singular
+        results["gaussian_nats"] = gaussian_reference(dataset)
     if is_main_process():
         metrics = read_metrics(workdir)
         results["validation_nats"] = metrics[-1]["best_validation_nats"]

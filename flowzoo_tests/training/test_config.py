@@ -19,6 +19,9 @@ def test_the_argument_names_model_and_flags_in_any_order():
     assert choose("", models).batch_size == 3
     config = choose("conditional,b,smoke", models)
     assert (config.batch_size, config.conditional, config.num_epochs) == (5, True, 1)
+    models["b"]["smoke"] = dict(dataset=dict(limit=7))
+    assert choose("b,smoke", models).dataset.limit == 7
+    assert choose("b", models).dataset.limit == 0
     with pytest.raises(ValueError, match="'c', expected one of the models a, b"):
         choose("c", models)
     with pytest.raises(ValueError, match="expected one model"):
