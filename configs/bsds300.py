@@ -67,7 +67,7 @@ MODELS = {
         num_epochs=5,
     ),
     "paper": dict(model=PAPER, optimizer=dict(learning_rate=1e-4), num_epochs=100),
-    **baselines((512, 512)),
+    **baselines((512, 512), batch_size=500),
 }
 
 

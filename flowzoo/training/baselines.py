@@ -4,14 +4,28 @@ Source: Papamakarios, Pavlakou, Murray, "Masked autoregressive flow for density 
 NeurIPS 2017, arXiv 1705.07057: batches of 100, Adam, L2 weight 1e-6 on the networks' weights,
 patience of 30 epochs, 10 mixture components, the order reversed and batch
 normalisation between layers.
+
+The flag `short` of a config is ours: standardised inputs, a rate of 1e-3 that a cosine takes to
+zero over a few epochs, and averaged parameters come near the published numbers, some beyond them,
+in minutes to an hour of a CPU.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
+SHORT = dict(
+    model=dict(standardize=True),
+    optimizer=dict(learning_rate=1e-3, schedule="cosine"),
+    parameter_average=0.998,
+    num_epochs=8,
+)
+
 
 def baselines(
-    hidden_sizes: Sequence[int], activation: str = "relu", degrees: str = "sequential"
+    hidden_sizes: Sequence[int],
+    activation: str = "relu",
+    degrees: str = "sequential",
+    **short: Any,
 ) -> dict[str, dict[str, Any]]:
     """For `flowzoo.training.config.choose`: what each baseline changes in the default config.
 
@@ -19,6 +33,7 @@ def baselines(
       hidden_sizes: of every network.
       activation: of the autoregressive networks; Real NVP's are tanh (scale) and ReLU (shift).
       degrees: of the autoregressive networks' hidden units.
+      **short: keys in which a short run on this dataset differs from other short runs.
     """
     network = dict(hidden_sizes=tuple(hidden_sizes), activation=activation)
     masked = network | dict(degrees=degrees, residual=False, standardize=False)
@@ -27,9 +42,11 @@ def baselines(
         name="real_nvp", hidden_sizes=tuple(hidden_sizes), batch_norm=True, standardize=False
     )
 
+    short = SHORT | short
+
     def protocol(learning_rate: float, **model) -> dict[str, Any]:
         optimizer = dict(learning_rate=learning_rate, l2=1e-6)
-        return dict(model=model, optimizer=optimizer, num_epochs=1000)
+        return dict(model=model, optimizer=optimizer, num_epochs=1000, short=short)
 
     return {
         # Fitted in closed form before the first step, which is where it stays.

@@ -5,6 +5,7 @@ from typing import Any
 
 from ml_collections import config_dict
 
+FLAGS = ("conditional", "short", "smoke")
 GRADIENTS = {
     "relative": "relative",
     "transposed": "transposed",
@@ -75,33 +76,42 @@ def choose(
 
     Args:
       argument: `model,flag,…` in any order; None or empty: the first model, no flags. The flags are
-        `conditional` (on the labels) and `smoke` (the same run cut down to seconds).
-      models: for each name the keys in which it differs from the default, and under `smoke` those
-        in which its smoke run differs beyond a short one; the default model first.
+        `conditional` (on the labels), `short` (a baseline in minutes instead of the published
+        protocol) and `smoke` (the same run cut down to seconds).
+      models: for each name the keys in which it differs from the default, the default model first.
+        Under `short`, if it has that flag, those in which its short run differs, and under `smoke`
+        those in which its smoke run does, beyond one epoch of 1,000 rows.
       **common: keys in which all of them differ.
 
     Raises:
       ValueError: if a word is neither a model nor a flag, or two models are named.
     """
     words = [word for word in (argument or "").split(",") if word]
-    flags = {word for word in words if word in ("conditional", "smoke")}
+    flags = {word for word in words if word in FLAGS}
     named = [word for word in words if word not in flags] or list(models)[:1]
     for word in named:
         if word not in models:
             raise ValueError(
                 f"The config's argument names {word!r}, expected one of the models "
-                f"{', '.join(models)}, or the flags conditional and smoke."
+                f"{', '.join(models)}, or the flags {', '.join(FLAGS)}."
             )
     if len(named) > 1:
         raise ValueError(f"The config's argument names {' and '.join(named)}, expected one model.")
     config = default_config()
     own = dict(models[named[0]])
-    smoke = own.pop("smoke", {})
+    short, smoke = own.pop("short", None), own.pop("smoke", {})
     for keys in (dict(common), own):
         if "model" in keys:
             config.model = config_dict.ConfigDict(keys.pop("model"))
         config.update(keys)
     config.conditional = "conditional" in flags
+    if "short" in flags:
+        if short is None:
+            raise ValueError(
+                f"The config's argument names the flag short, which {named[0]} has not: its run "
+                "is short as it is; leave the flag out."
+            )
+        config.update(short)
     if "smoke" in flags:
         config.update(num_epochs=1, dataset=dict(limit=1000))
         config.update(smoke)

@@ -15,8 +15,8 @@ BEST = "best.json"
 def default_workdir(config) -> str:
     """`runs/<dataset>-<model>`, told apart from the other models of a config.
 
-    Of a baseline the number of layers is added, of a fully connected flow a fixed nonlinearity and
-    whether it starts from whitened data.
+    Of a baseline the number of layers is added and whether its inputs are standardised, of a fully
+    connected flow a fixed nonlinearity and whether it starts from whitened data.
     """
     from flowzoo.zoo.relative_gradient import FIXED  # imports JAX, which reports do without
 
@@ -24,6 +24,7 @@ def default_workdir(config) -> str:
     parts = [config.dataset.name.replace("/", "-"), model.name]
     if model.name != "relative_gradient":
         parts[-1] += str(model.get("num_layers", ""))
+        parts += ["standardized"] * model.get("standardize", False)
     elif model.activation in FIXED:
         parts += [model.activation] + ["whitened"] * model.whiten
     return os.path.join("runs", "-".join(parts + ["conditional"] * config.conditional))

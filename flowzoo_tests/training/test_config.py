@@ -22,6 +22,11 @@ def test_the_argument_names_model_and_flags_in_any_order():
     models["b"]["smoke"] = dict(dataset=dict(limit=7))
     assert choose("b,smoke", models).dataset.limit == 7
     assert choose("b", models).dataset.limit == 0
+    models["b"]["short"] = dict(num_epochs=4)
+    assert choose("b,short", models).num_epochs == 4
+    assert choose("b,short,smoke", models).num_epochs == 1
+    with pytest.raises(ValueError, match="flag short, which a has not"):
+        choose("a,short", models)
     with pytest.raises(ValueError, match="'c', expected one of the models a, b"):
         choose("c", models)
     with pytest.raises(ValueError, match="expected one model"):
