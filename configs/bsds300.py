@@ -56,6 +56,16 @@ PAPER = dict(
     init="orthogonal",
 )
 
+# The paper's architecture with its other nonlinearity, deep, started near the fitted Gaussian.
+WHITENED = PAPER | dict(
+    num_layers=20,
+    activation="tanh_mix",
+    alpha=1.0,
+    gain=0.3,
+    whiten=True,
+    init="identity",
+)
+
 MODELS = {
     "relative_gradient": dict(
         model=FLOW,
@@ -67,6 +77,13 @@ MODELS = {
         num_epochs=5,
     ),
     "paper": dict(model=PAPER, optimizer=dict(learning_rate=1e-4), num_epochs=100),
+    "whitened": dict(
+        model=WHITENED,
+        optimizer=dict(learning_rate=3e-3, schedule="cosine"),
+        parameter_average=0.999,
+        batch_size=200,
+        num_epochs=30,
+    ),
     **baselines((512, 512), batch_size=500),
 }
 
