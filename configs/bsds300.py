@@ -65,15 +65,33 @@ WHITENED = PAPER | dict(
     init="identity",
 )
 
+# Cheaper maps between the layers.
+QUICK = FLOW | dict(
+    num_layers=6,
+    activation="learned_tanh_mix",
+    outer_activation="spline",
+    radial_groups=(),
+    divisive=1,
+)
+
+OPTIMIZER = dict(
+    learning_rate=3e-3, schedule="cosine", warmup_steps=300, dense_scale=0.4, clip_norm=30.0
+)
+
 MODELS = {
     "relative_gradient": dict(
         model=FLOW,
-        optimizer=dict(
-            learning_rate=3e-3, schedule="cosine", warmup_steps=300, dense_scale=0.4, clip_norm=30.0
-        ),
+        optimizer=OPTIMIZER,
         parameter_average=0.998,
         batch_size=500,
         num_epochs=12,
+    ),
+    "quick": dict(
+        model=QUICK,
+        optimizer=OPTIMIZER,
+        parameter_average=0.998,
+        batch_size=400,
+        num_epochs=1,
     ),
     "paper": dict(model=PAPER, optimizer=dict(learning_rate=1e-4), num_epochs=100),
     "whitened": dict(

@@ -16,16 +16,14 @@ def default_workdir(config) -> str:
     """`runs/<dataset>-<model>`, told apart from the other models of a config.
 
     Of a baseline the number of layers is added and whether its inputs are standardised, of a fully
-    connected flow a fixed nonlinearity and whether it starts from whitened data.
+    connected flow a nonlinearity other than the spline and whether it starts from whitened data.
     """
-    from flowzoo.zoo.relative_gradient import FIXED  # imports JAX, which reports do without
-
     model = config.model
     parts = [config.dataset.name.replace("/", "-"), model.name]
     if model.name != "relative_gradient":
         parts[-1] += str(model.get("num_layers", ""))
         parts += ["standardized"] * model.get("standardize", False)
-    elif model.activation in FIXED:
+    elif model.activation != "spline":
         parts += [model.activation] + ["whitened"] * model.whiten
     return os.path.join("runs", "-".join(parts + ["conditional"] * config.conditional))
 
