@@ -99,7 +99,7 @@ MODELS = {
         optimizer=dict(learning_rate=3e-3, schedule="cosine"),
         parameter_average=0.999,
         batch_size=200,
-        num_epochs=30,
+        num_epochs=10,
     ),
     **baselines((512, 512), batch_size=500),
 }
