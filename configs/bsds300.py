@@ -16,8 +16,8 @@ Measured here, on one core of an AMD EPYC (CPU) that was shared with other work:
 has 156.544 ± 0.282 after 12 epochs, 52 minutes; 20 layers had 156.035 ± 0.282 after 5 epochs;
 `:quick` has 151.563 ± 0.285 after one epoch, 23 seconds; `:whitened`, the paper's architecture with
 its tanh mix, deep and from a whitening start, has 146.639 ± 0.289 after 10 epochs, 5 minutes. Its
-inverse stretches tails tenfold in every layer, and half of its samples lie far outside the data,
-which costs a likelihood no more than log 2 = 0.7 nats: it is a density to evaluate, not a sampler.
+inverse stretches tails tenfold in every layer, and a third of its samples lie far outside the data,
+which costs a likelihood no more than log 3/2 = 0.4 nats: a density to evaluate, not a sampler.
 The baselines' numbers are in docs/results.md; `short` trains them in minutes. Patches drawn from
 the 300 images (`flowzoo.data.patches`) are another draw than the published one; the Gaussian has
 96.59 on them.
