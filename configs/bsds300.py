@@ -17,7 +17,8 @@ has 156.544 ± 0.282 after 12 epochs, 52 minutes; 20 layers had 156.035 ± 0.282
 `:quick` has 151.563 ± 0.285 after one epoch, 23 seconds; `:whitened`, the paper's architecture with
 its tanh mix, deep and from a whitening start, has 146.639 ± 0.289 after 10 epochs, 5 minutes. Its
 inverse stretches tails tenfold in every layer, and a third of its samples lie far outside the data,
-which costs a likelihood no more than log 3/2 = 0.4 nats: a density to evaluate, not a sampler.
+which costs a likelihood no more than log 3/2 = 0.4 nats: a density to evaluate, not a sampler. At
+other rates and batches such runs end between 142 and 147.
 The baselines' numbers are in docs/results.md; `short` trains them in minutes. Patches drawn from
 the 300 images (`flowzoo.data.patches`) are another draw than the published one; the Gaussian has
 96.59 on them.

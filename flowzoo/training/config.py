@@ -84,7 +84,8 @@ def choose(
       **common: keys in which all of them differ.
 
     Raises:
-      ValueError: if a word is neither a model nor a flag, or two models are named.
+      ValueError: if a word is neither a model nor a flag, two models are named, or the model has no
+        short run.
     """
     words = [word for word in (argument or "").split(",") if word]
     flags = {word for word in words if word in FLAGS}
