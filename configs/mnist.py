@@ -81,6 +81,12 @@ MODELS = {
         ),
         optimizer=dict(learning_rate=1e-3, l2=5e-5),
         # Convolutions on a CPU take their time.
+        short=dict(
+            model=dict(hidden_channels=16, num_blocks=2),
+            optimizer=dict(schedule="cosine"),
+            parameter_average=0.998,
+            num_epochs=4,
+        ),
         smoke=dict(model=dict(hidden_channels=4, num_blocks=1), dataset=dict(limit=200)),
     ),
 }

@@ -6,6 +6,8 @@ import jax.numpy as jnp
 
 from flowzoo.nets.mlp import check_context
 
+_LAYOUT = ("NHWC", "HWIO", "NHWC")
+
 
 class ResidualConvNet(nnx.Module):
     """`h_0 = k_0 ∗ x + V c`, `h_l = h_{l−1} + k_l' ∗ r(k_l ∗ r(h_{l−1}))`, `y = k ∗ r(h_L)`.
@@ -73,3 +75,54 @@ class ResidualConvNet(nnx.Module):
         for inner, outer in zip(self.inner, self.outer, strict=True):
             h = h + outer(jax.nn.relu(inner(jax.nn.relu(h))))
         return self.last(jax.nn.relu(h))
+
+
+def with_canonical_gradients(module):
+    """A copy of `module` whose networks are differentiated by convolutions of their own layout.
+
+    For training on CPUs. XLA's fast CPU convolution wants this layout, and only outside of loops
+    does XLA bring others into it (jax-ml/jax, issue 12868). In a loop over steps, the convolutions
+    of autodiff take some 40 to 100 times as long. The copy has reverse-mode derivatives only.
+    """
+    module = nnx.clone(module)
+    for _, net in nnx.iter_modules(module):
+        if isinstance(net, ResidualConvNet):
+            for layer in (net.first, *net.inner, *net.outer, net.last):
+                layer.conv_general_dilated = _like_lax
+    return module
+
+
+@jax.custom_vjp
+def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`y[b, i, j] = Σ_uv x[b, i + u − p, j + v − p] k[u, v]`, zeros around the image.
+
+    Args:
+      x: `[B, H, W, C]`.
+      kernel: `[2p + 1, 2p + 1, C, C']`.
+
+    Returns:
+      `[B, H, W, C']`.
+    """
+    return _convolve(x, kernel, len(kernel) // 2)
+
+
+def _like_lax(x, kernel, *options, **more_options):
+    """`convolve` as `nnx.Conv` calls it; the options are the same in all of the network's layers."""
+    del options, more_options
+    return convolve(x, kernel)
+
+
+def _convolve(x, kernel, padding):
+    padding = [(padding, padding)] * 2
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=_LAYOUT)
+
+
+def _convolve_backward(inputs, g):
+    x, kernel = inputs
+    dx = convolve(g, kernel[::-1, ::-1].swapaxes(2, 3))
+    # Channels take the place of the batch, and the batch that of the channels: the sum is over it.
+    dk = _convolve(x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3), len(kernel) // 2)
+    return dx, dk.transpose(1, 2, 0, 3)
+
+
+convolve.defvjp(lambda x, kernel: (convolve(x, kernel), (x, kernel)), _convolve_backward)

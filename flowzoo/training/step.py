@@ -13,6 +13,7 @@ import optax
 from flowzoo.bases import StandardNormal
 from flowzoo.data.dataset import Dataset, dequantize
 from flowzoo.flow import Flow
+from flowzoo.nets.conv import with_canonical_gradients
 from flowzoo.training.devices import DATA, MODEL, shardings
 from flowzoo.training.state import TrainState, Variables, merge, split
 from flowzoo.transforms import Chain, Dense
@@ -64,6 +65,8 @@ def make_loss(flow: Flow, rule: str, axis: str | None = None) -> Callable:
     can be asked for without a factorisation of any W; it is not finite if some latent is not.
     """
     copy = with_batch_statistics(with_gradient_rule(flow, rule), axis)
+    if jax.default_backend() == "cpu":
+        copy = with_canonical_gradients(copy)
     last = copy.transform.transforms[-1] if isinstance(copy.transform, Chain) else copy.transform
     if rule == "relative" and isinstance(flow.base, StandardNormal) and isinstance(last, Dense):
         # Here the loss sees only the latents' length, which saves a product.

@@ -9,6 +9,7 @@ import pytest
 import flowzoo
 from flowzoo import transforms as T
 from flowzoo.context import Labels
+from flowzoo.nets.conv import with_canonical_gradients
 from flowzoo.transforms.dense import (
     check_invertible,
     dense_layers,
@@ -166,3 +167,26 @@ def test_bad_shapes_are_told_what_was_expected():
         flowzoo.build({"name": "real_nvp_image", "image_shape": (2, 2, 3)}, (11,), rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match="3 scales"):
         real_nvp((6, 6, 1), num_scales=3)
+
+
+@pytest.mark.parametrize("in_loop", [False, True])
+def test_canonical_gradients_of_convolutions_are_those_of_autodiff(x64, in_loop):
+    flow = real_nvp((6, 4, 1), hidden_channels=3)
+    x = jax.random.normal(jax.random.key(0), (5, 24), jnp.float64)
+
+    def gradients(flow):
+        graph, params, rest = nnx.split(flow, nnx.Param, ...)
+        params = jax.tree.map(lambda a: a.astype(jnp.float64), params)
+
+        def loss(params, x):
+            return nnx.merge(graph, params, rest).log_prob(x).mean()
+
+        grad = jax.grad(loss, argnums=(0, 1))
+        if in_loop:
+            return jax.jit(lambda *a: jax.lax.map(lambda _: grad(*a), jnp.arange(2)))(params, x)
+        return jax.jit(grad)(params, x)
+
+    expected, found = gradients(flow), gradients(with_canonical_gradients(flow))
+    for e, f in zip(jax.tree.leaves(expected), jax.tree.leaves(found), strict=True):
+        assert f.dtype == jnp.float64 and np.any(f != 0)
+        np.testing.assert_allclose(f, e, rtol=1e-10, atol=1e-12)
