@@ -107,7 +107,7 @@ def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _like_lax(x, kernel, *options, **more_options):
-    """`convolve` as `nnx.Conv` calls it; the options are the same in all of the network's layers."""
+    """`convolve` as `nnx.Conv` calls it; all layers of the network have the same options."""
     del options, more_options
     return convolve(x, kernel)
 
