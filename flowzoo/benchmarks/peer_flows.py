@@ -3,10 +3,11 @@
 MAF has 5 layers with one hidden layer of 512 ReLU units each. The networks of nflows and normflows
 have one more linear map, of 512 × 512: theirs have no smaller one with a nonlinearity.
 
-Real NVP has 10 layers. Those of flowzoo, and of distrax, which leaves the networks to its user,
-have a tanh scale network and a ReLU shift network of one hidden layer of 512 units each; the other
-peers' have one ReLU network for both, of the width that gives the flow as many parameters. The
-networks in distrax's masked couplings see and give all coordinates, which about doubles them.
+Real NVP has 10 layers, each with a tanh scale network and a ReLU shift network of one hidden layer
+of 512 units in flowzoo. distrax leaves the networks to its user and has the same pair, but in its
+masked couplings they see and give all coordinates: of the width that gives the flow as many
+parameters, about 256, and, as `distrax-wide`, of 512 units. The other peers have one ReLU network
+for both, of the width that gives as many parameters.
 
 No batch norm anywhere. distrax has no autoregressive layer.
 """
@@ -47,13 +48,21 @@ def flowzoo_real_nvp(dim: int) -> Flow:
     )
 
 
+def coupling_parameters(dim: int) -> float:
+    return num_parameters(nnx.eval_shape(lambda: flowzoo_real_nvp(dim))) / COUPLINGS
+
+
 def coupling_width(dim: int) -> int:
     """The width at which one network for scale and shift has as many parameters as two.
 
     It sees half of the coordinates and gives two numbers for each of the others.
     """
-    target = num_parameters(nnx.eval_shape(lambda: flowzoo_real_nvp(dim))) / COUPLINGS
-    return round((target - dim) / (dim / 2 + 1 + dim))
+    return round((coupling_parameters(dim) - dim) / (dim / 2 + 1 + dim))
+
+
+def masked_coupling_width(dim: int) -> int:
+    """The width at which two networks that see and give all coordinates have as many."""
+    return round((coupling_parameters(dim) / 2 - dim) / (2 * dim + 1))
 
 
 def flowjax_model(flow) -> JaxModel:
@@ -122,7 +131,7 @@ def flowjax_real_nvp(dim: int) -> JaxModel:
     )
 
 
-def distrax_real_nvp(dim: int) -> JaxModel:
+def distrax_real_nvp(dim: int, width: int) -> JaxModel:
     import distrax
     import haiku as hk
 
@@ -131,7 +140,7 @@ def distrax_real_nvp(dim: int) -> JaxModel:
             def network(activation):
                 return hk.Sequential(
                     [
-                        hk.Linear(HIDDEN),
+                        hk.Linear(width),
                         activation,
                         hk.Linear(dim, w_init=jnp.zeros),
                     ]
@@ -261,7 +270,8 @@ FLOWS = {
     "real_nvp": {
         "flowzoo": lambda dim: from_flow(flowzoo_real_nvp(dim)),
         "flowjax": flowjax_real_nvp,
-        "distrax": distrax_real_nvp,
+        "distrax": lambda dim: distrax_real_nvp(dim, masked_coupling_width(dim)),
+        "distrax-wide": lambda dim: distrax_real_nvp(dim, HIDDEN),
         "zuko": zuko_real_nvp,
         "nflows": nflows_real_nvp,
         "normflows": normflows_real_nvp,

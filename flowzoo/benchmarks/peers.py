@@ -47,11 +47,11 @@ def calls(what: str, models, *, dim: int, batch: int, samples: int):
 def table(rows: dict[str, dict[str, float]], libraries: list[str]) -> str:
     """Milliseconds of the reference, and each library's time over it."""
     width = max(len(title) for title in rows)
-    lines = [f"{'':<{width}} {REFERENCE + ' ms':>12}" + "".join(f"{n:>11}" for n in libraries)]
+    lines = [f"{'':<{width}} {REFERENCE + ' ms':>12}" + "".join(f"{n:>14}" for n in libraries)]
     for title, medians in rows.items():
         unit = medians[REFERENCE]
         ratios = [f"{medians[n] / unit:.2f} x" if n in medians else "" for n in libraries]
-        lines.append(f"{title:<{width}} {1e3 * unit:12.2f}" + "".join(f"{r:>11}" for r in ratios))
+        lines.append(f"{title:<{width}} {1e3 * unit:12.2f}" + "".join(f"{r:>14}" for r in ratios))
     return "\n".join(lines)
 
 
@@ -91,7 +91,9 @@ def main(names: list[str], libraries: list[str], whats: list[str], max_seconds: 
 if __name__ == "__main__":
     _FLOWS = flags.DEFINE_list("flows", list(FLOWS), "Flows to compare.")
     _LIBRARIES = flags.DEFINE_list(
-        "libraries", ["flowjax", "distrax", "zuko", "nflows", "normflows"], "Libraries."
+        "libraries",
+        ["flowjax", "distrax", "distrax-wide", "zuko", "nflows", "normflows"],
+        "Libraries.",
     )
     _WHAT = flags.DEFINE_list("what", list(WHAT), "What to time.")
     _DIM = flags.DEFINE_integer("dim", 63, "Dimension of the data.", lower_bound=2)
