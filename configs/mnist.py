@@ -7,18 +7,20 @@ the published numbers of Gresele et al. 2020 (the fully connected flow) and of P
 2017 (the baselines):
 
     default               -994.8 ± 1.3 nats (1.329 bits/dim)   20 epochs, 16 minutes
+    :paper               -1370.4 ± 1.4   (-1375.2 ± 1.4)       100 epochs, 14 minutes
     :whitened            -1267.0 ± 1.6   (-1375.2 ± 1.4)       60 epochs, 44 minutes of two cores
     :gaussian            -1366.7 ± 1.4   (-1366.9 ± 1.4)
     :made,short          -1392.6 ± 1.9   (-1380.8 ± 4.8)       8 epochs, 2 minutes
     :made_mog,short      -1042.5 ± 1.8   (-1038.5 ± 1.8)       8 epochs, 45 minutes
     :real_nvp5,short     -1255.2 ± 1.3   (-1323.2 ± 6.6)       7 epochs, 13 minutes
     :maf5,short          -1292.1 ± 1.5   (-1300.5 ± 1.7)       7 epochs, 12 minutes
+    :maf10,short         -1298.9 ± 1.5   (-1313.1 ± 2.0)       5 epochs, batches of 250, 27 minutes
     :maf_mog5,short      -1084.0 ± 1.7   (-1100.3 ± 1.6)       5 epochs, batches of 250, 33 minutes
 
 Where the epochs or the batch are not the config's, `--config.num_epochs=7` or
-`--config.batch_size=250` sets them. `:paper` has the paper's own random start; its result was not
-measured. Without `short` the baselines follow the protocol of Papamakarios et al., here with two
-hidden layers of 1,024 units; so they were not trained.
+`--config.batch_size=250` sets them. `:paper` has the paper's own random start, `:whitened` one near
+the fitted Gaussian. Without `short` the baselines follow the protocol of Papamakarios et al., here
+with two hidden layers of 1,024 units; so they were not trained.
 """
 
 from flowzoo.training.baselines import baselines
