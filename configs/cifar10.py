@@ -10,7 +10,7 @@ The baselines follow the protocol of Papamakarios et al. 2017 with random degree
 layers of 1,024 units; the paper tries 2,048 and one layer too.
 """
 
-from flowzoo.training.baselines import baselines
+from flowzoo.training.baselines import baselines, real_nvp_image
 from flowzoo.training.config import choose
 
 FLOW = dict(
@@ -52,20 +52,7 @@ MODELS = {
         num_epochs=100,
     ),
     **baselines((1024, 1024), degrees="random"),
-    "real_nvp_image": dict(
-        model=dict(
-            name="real_nvp_image",
-            image_shape=(32, 32, 3),
-            num_scales=2,
-            hidden_channels=32,
-            num_blocks=4,
-            batch_norm=True,
-            conv1x1=False,
-        ),
-        optimizer=dict(learning_rate=1e-3, l2=5e-5),
-        # Convolutions on a CPU take their time.
-        smoke=dict(model=dict(hidden_channels=4, num_blocks=1), dataset=dict(limit=200)),
-    ),
+    "real_nvp_image": real_nvp_image((32, 32, 3)),
 }
 
 

@@ -23,7 +23,7 @@ the fitted Gaussian. Without `short` the baselines follow the protocol of Papama
 with two hidden layers of 1,024 units; so they were not trained.
 """
 
-from flowzoo.training.baselines import baselines
+from flowzoo.training.baselines import baselines, real_nvp_image
 from flowzoo.training.config import choose
 
 FLOW = dict(
@@ -71,26 +71,7 @@ MODELS = {
         num_epochs=60,
     ),
     **baselines((1024, 1024)),
-    "real_nvp_image": dict(
-        model=dict(
-            name="real_nvp_image",
-            image_shape=(28, 28, 1),
-            num_scales=2,
-            hidden_channels=32,
-            num_blocks=4,
-            batch_norm=True,
-            conv1x1=False,
-        ),
-        optimizer=dict(learning_rate=1e-3, l2=5e-5),
-        # Convolutions on a CPU take their time.
-        short=dict(
-            model=dict(hidden_channels=16, num_blocks=2),
-            optimizer=dict(schedule="cosine"),
-            parameter_average=0.998,
-            num_epochs=4,
-        ),
-        smoke=dict(model=dict(hidden_channels=4, num_blocks=1), dataset=dict(limit=200)),
-    ),
+    "real_nvp_image": real_nvp_image((28, 28, 1)),
 }
 
 

@@ -61,3 +61,27 @@ def baselines(
         "maf10": protocol(1e-4, name="maf", num_layers=10, **stacked),
         "maf_mog5": protocol(1e-4, name="maf_mog", num_layers=5, num_components=10, **stacked),
     }
+
+
+def real_nvp_image(image_shape: tuple[int, int, int]) -> dict[str, Any]:
+    """As `baselines`, the multi-scale Real NVP; its short run has smaller networks, for CPUs."""
+    return dict(
+        model=dict(
+            name="real_nvp_image",
+            image_shape=image_shape,
+            num_scales=2,
+            hidden_channels=32,
+            num_blocks=4,
+            batch_norm=True,
+            conv1x1=False,
+        ),
+        optimizer=dict(learning_rate=1e-3, l2=5e-5),
+        short=dict(
+            model=dict(hidden_channels=16, num_blocks=2),
+            optimizer=dict(schedule="cosine"),
+            parameter_average=0.998,
+            num_epochs=4,
+        ),
+        # Convolutions on a CPU take their time.
+        smoke=dict(model=dict(hidden_channels=4, num_blocks=1), dataset=dict(limit=200)),
+    )
