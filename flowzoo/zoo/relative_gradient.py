@@ -38,6 +38,7 @@ def relative_gradient(
     activation: str = "smooth_leaky_relu",
     outer_activation: str | None = None,
     alpha: float | None = None,
+    beta: float | None = None,
     center: float = 0.0,
     gain: float = 1.0,
     num_bins: int = 16,
@@ -66,10 +67,11 @@ def relative_gradient(
         `learned_tanh_mix`, `spline` (rational-quadratic) or `mixture_cdf` (of logistics).
       outer_activation: of σ_0 and σ_L, which see the data and make the latents: a learned one, or
         None for `activation`.
-      alpha: the fixed activation's α, None for its default.
+      alpha, beta: the fixed activation's α, and the tanh mix's β; None for their defaults.
       center: of the smooth leaky ReLU.
       gain: with a fixed activation, the first dense layer starts times this and the last divided by
-        it; a small gain starts the tanh mix where it is about linear.
+        it. A small gain starts the tanh mix where it is about linear, and all layers behind a tanh
+        mix start divided by its slope there.
       num_bins: of a spline, or components of a mixture.
       bound: a spline's bins cover [−bound, bound].
       radial_groups: after each dense layer, one radial transform for each number here, with that
@@ -132,7 +134,7 @@ def relative_gradient(
             return LearnedTanhMix(event_shape)
         options = {} if alpha is None else {"alpha": alpha}
         if activation == "tanh_mix":
-            return TanhMix(event_shape, **options)
+            return TanhMix(event_shape, **options, **({} if beta is None else {"beta": beta}))
         return SmoothLeakyReLU(event_shape, center=center, **options)
 
     def behind() -> list[Transform]:
@@ -149,7 +151,9 @@ def relative_gradient(
         else:
             transforms = [*first, *repeated(inner, STACK_FROM), *last]
     else:
-        scales = [gain, *[1.0] * (num_layers - 2), 1 / gain] if num_layers > 1 else [1.0]
+        mix = elementwise()
+        unit = 1 / (mix.alpha + mix.beta) if isinstance(mix, TanhMix) else 1.0
+        scales = [gain, *[unit] * (num_layers - 2), unit / gain] if num_layers > 1 else [1.0]
         first = linear(scales[0])
         blocks = [[elementwise(), *linear(scale)] for scale in scales[1:]]
         transforms = [*whitening, *first, *repeated(blocks)]

@@ -66,17 +66,18 @@ def test_the_outermost_maps_may_be_others_than_the_inner_ones():
 
 
 @pytest.mark.parametrize("num_layers", [1, 3])
-def test_a_small_gain_starts_the_tanh_mix_near_a_gaussian(num_layers):
-    options = dict(activation="tanh_mix", whiten=True, init="identity", num_layers=num_layers)
+def test_a_small_gain_starts_the_tanh_mix_at_the_whitening(num_layers):
+    options = dict(activation="tanh_mix", beta=0.3, whiten=True, init="identity")
     x = np.random.default_rng(0).normal(size=(2000, 3)).astype(np.float32)
-    log_dets = {}
+    latents, log_dets = {}, {}
     for gain in (1.0, 1e-3):
-        flow = build(gain=gain, **options)
+        flow = build(gain=gain, num_layers=num_layers, **options)
         flow.initialize(x)
-        log_dets[gain] = np.asarray(flow.transform.forward_and_log_det(x)[1])
+        latents[gain], log_dets[gain] = flow.transform.forward_and_log_det(x)
     # Where it is linear, its log-determinant is the same at all points.
     assert np.ptp(log_dets[1e-3]) < 1e-2
     assert num_layers == 1 or np.ptp(log_dets[1.0]) > 1
+    np.testing.assert_allclose(np.cov(latents[1e-3], rowvar=False), np.eye(3), atol=0.05)
 
 
 @pytest.mark.parametrize(
