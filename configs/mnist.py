@@ -13,6 +13,7 @@ the published numbers of Gresele et al. 2020 (the fully connected flow) and of P
     :made,short          -1392.6 ± 1.9   (-1380.8 ± 4.8)       8 epochs, 2 minutes
     :made_mog,short      -1042.5 ± 1.8   (-1038.5 ± 1.8)       8 epochs, 45 minutes
     :real_nvp5,short     -1255.2 ± 1.3   (-1323.2 ± 6.6)       7 epochs, 13 minutes
+    :real_nvp10,short    -1249.2 ± 1.6   (-1370.7 ± 10.1)      5 epochs, batches of 250, 21 minutes
     :maf5,short          -1292.1 ± 1.5   (-1300.5 ± 1.7)       7 epochs, 12 minutes
     :maf10,short         -1298.9 ± 1.5   (-1313.1 ± 2.0)       5 epochs, batches of 250, 27 minutes
     :maf_mog5,short      -1084.0 ± 1.7   (-1100.3 ± 1.6)       5 epochs, batches of 250, 33 minutes
