@@ -66,7 +66,8 @@ WHITENED = PAPER | dict(
     num_layers=20,
     activation="tanh_mix",
     alpha=1.0,
-    gain=0.3,
+    beta=2.0,
+    gain=0.2,
     whiten=True,
     init="identity",
 )
@@ -105,7 +106,7 @@ MODELS = {
         optimizer=dict(learning_rate=2e-3, schedule="cosine"),
         parameter_average=0.999,
         batch_size=400,
-        num_epochs=10,
+        num_epochs=12,
     ),
     **baselines((512, 512), batch_size=500),
 }
