@@ -63,10 +63,10 @@ PAPER = dict(
 
 # The paper's architecture with its other nonlinearity, deep, started near the fitted Gaussian.
 WHITENED = PAPER | dict(
-    num_layers=20,
+    num_layers=30,
     activation="tanh_mix",
     alpha=1.0,
-    beta=2.0,
+    beta=3.0,
     gain=0.2,
     whiten=True,
     init="identity",
@@ -103,7 +103,7 @@ MODELS = {
     "paper": dict(model=PAPER, optimizer=dict(learning_rate=1e-4), num_epochs=100),
     "whitened": dict(
         model=WHITENED,
-        optimizer=dict(learning_rate=2e-3, schedule="cosine"),
+        optimizer=dict(learning_rate=1e-3, schedule="cosine", clip_norm=50.0),
         parameter_average=0.999,
         batch_size=400,
         num_epochs=12,
