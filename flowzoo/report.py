@@ -42,6 +42,9 @@ class Run:
     def name(self) -> str:
         """The model in words."""
         model = self.config["model"]
+        if model["name"] == "real_nvp_image":
+            channels, blocks = model["hidden_channels"], model["num_blocks"]
+            return f"Real NVP on images, {channels} channels, {blocks} residual blocks"
         if model["name"] != "relative_gradient":
             return self.title or model["name"]
         parts = [
