@@ -49,6 +49,7 @@ def flowzoo_real_nvp(dim: int) -> Flow:
 
 
 def coupling_parameters(dim: int) -> float:
+    """Parameters of each of flowzoo's couplings, on average."""
     return num_parameters(nnx.eval_shape(lambda: flowzoo_real_nvp(dim))) / COUPLINGS
 
 

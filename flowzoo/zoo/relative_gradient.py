@@ -108,6 +108,11 @@ def relative_gradient(
         raise ValueError(f"relative_gradient got event_shape {event_shape}, expected (D,).")
     if num_layers < 1:
         raise ValueError(f"relative_gradient got num_layers {num_layers}, expected at least 1.")
+    if beta is not None and activation != "tanh_mix":
+        raise ValueError(
+            f"relative_gradient got beta {beta} with activation {activation!r}, expected "
+            "activation='tanh_mix', which alone has a beta."
+        )
     if not gain > 0:
         raise ValueError(f"relative_gradient got gain {gain}, expected a positive number.")
     (dim,) = event_shape

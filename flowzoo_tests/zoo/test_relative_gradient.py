@@ -88,6 +88,7 @@ def test_a_small_gain_starts_the_tanh_mix_at_the_whitening(num_layers):
         {"num_layers": 0},
         {"divisive": 3},
         {"gain": 0.0},
+        {"beta": 0.5},  # of the smooth leaky ReLU
         {"outer_activation": "tanh_mix"},
         {"outer_activation": "spline"},  # around a fixed activation
     ],
