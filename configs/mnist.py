@@ -10,7 +10,7 @@ the published numbers of Gresele et al. 2020 (the fully connected flow) and of P
     :paper               -1370.4 ± 1.4   (-1375.2 ± 1.4)       100 epochs, 14 minutes
     :whitened            -1267.0 ± 1.6   (-1375.2 ± 1.4)       60 epochs, 44 minutes of two cores
     :gaussian            -1366.7 ± 1.4   (-1366.9 ± 1.4)
-    :made,short          -1392.6 ± 1.9   (-1380.8 ± 4.8)       8 epochs, 2 minutes
+    :made,short          -1346.4 ± 1.8   (-1380.8 ± 4.8)       20 epochs, 5 minutes
     :made_mog,short      -1042.5 ± 1.8   (-1038.5 ± 1.8)       8 epochs, 45 minutes
     :real_nvp5,short     -1255.2 ± 1.3   (-1323.2 ± 6.6)       7 epochs, 13 minutes
     :real_nvp10,short    -1249.2 ± 1.6   (-1370.7 ± 10.1)      5 epochs, batches of 250, 21 minutes
