@@ -82,25 +82,17 @@ QUICK = FLOW | dict(
     divisive=1,
 )
 
-OPTIMIZER = dict(
-    learning_rate=3e-3, schedule="cosine", warmup_steps=300, dense_scale=0.4, clip_norm=30.0
+# Of the two flows with learned maps.
+TRAINING = dict(
+    optimizer=dict(
+        learning_rate=3e-3, schedule="cosine", warmup_steps=300, dense_scale=0.4, clip_norm=30.0
+    ),
+    parameter_average=0.998,
 )
 
 MODELS = {
-    "relative_gradient": dict(
-        model=FLOW,
-        optimizer=OPTIMIZER,
-        parameter_average=0.998,
-        batch_size=500,
-        num_epochs=12,
-    ),
-    "quick": dict(
-        model=QUICK,
-        optimizer=OPTIMIZER,
-        parameter_average=0.998,
-        batch_size=400,
-        num_epochs=1,
-    ),
+    "relative_gradient": TRAINING | dict(model=FLOW, batch_size=500, num_epochs=12),
+    "quick": TRAINING | dict(model=QUICK, batch_size=400, num_epochs=1),
     "paper": dict(model=PAPER, optimizer=dict(learning_rate=1e-4), num_epochs=100),
     "whitened": dict(
         model=WHITENED,

@@ -43,7 +43,7 @@ class Run:
         """The model in words."""
         model = self.config["model"]
         if model["name"] == "real_nvp_image":
-            channels, blocks = model["hidden_channels"], model["num_blocks"]
+            channels, blocks = model.get("hidden_channels", 32), model.get("num_blocks", 4)
             return f"Real NVP on images, {channels} channels, {blocks} residual blocks"
         if model["name"] != "relative_gradient":
             return self.title or model["name"]

@@ -22,6 +22,7 @@ from flowzoo.benchmarks import peer_models
 from flowzoo.benchmarks.peer_flows import FLOWS
 
 REFERENCE = "flowzoo"
+LIBRARIES = list(dict.fromkeys(name for builders in FLOWS.values() for name in builders))
 WHAT = ("log_prob", "train_step", "sample", "epoch")
 EPOCH_ROWS, EPOCH_DIM, EPOCH_BATCH = 100_000, 6, 100
 
@@ -61,10 +62,9 @@ def main(names: list[str], libraries: list[str], whats: list[str], max_seconds: 
     Raises:
       ValueError: if a flow, a library or something to do is unknown.
     """
-    known = list(dict.fromkeys(library for builders in FLOWS.values() for library in builders))
     for what, given, allowed in (
         ("flows", names, FLOWS),
-        ("libraries", libraries, known),
+        ("libraries", libraries, LIBRARIES),
         ("what", whats, WHAT),
     ):
         if unknown := set(given) - set(allowed):
@@ -85,15 +85,13 @@ def main(names: list[str], libraries: list[str], whats: list[str], max_seconds: 
             rows[f"{flow}: {title}"] = peer_models.compare(
                 f"{flow}: {title}", timed, reference=REFERENCE, repeats=20, max_seconds=max_seconds
             )
-    print("\n" + table(rows, [n for n in known if n in libraries and n != REFERENCE]))
+    print("\n" + table(rows, [n for n in LIBRARIES if n in libraries and n != REFERENCE]))
 
 
 if __name__ == "__main__":
     _FLOWS = flags.DEFINE_list("flows", list(FLOWS), "Flows to compare.")
     _LIBRARIES = flags.DEFINE_list(
-        "libraries",
-        ["flowjax", "distrax", "distrax-wide", "zuko", "nflows", "normflows"],
-        "Libraries.",
+        "libraries", [n for n in LIBRARIES if n != REFERENCE], "Libraries."
     )
     _WHAT = flags.DEFINE_list("what", list(WHAT), "What to time.")
     _DIM = flags.DEFINE_integer("dim", 63, "Dimension of the data.", lower_bound=2)

@@ -76,12 +76,7 @@ def real_nvp_image(image_shape: tuple[int, int, int]) -> dict[str, Any]:
             conv1x1=False,
         ),
         optimizer=dict(learning_rate=1e-3, l2=5e-5),
-        short=dict(
-            model=dict(hidden_channels=16, num_blocks=2),
-            optimizer=dict(schedule="cosine"),
-            parameter_average=0.998,
-            num_epochs=4,
-        ),
+        short=SHORT | dict(model=dict(hidden_channels=16, num_blocks=2), num_epochs=4),
         # Convolutions on a CPU take their time.
         smoke=dict(model=dict(hidden_channels=4, num_blocks=1), dataset=dict(limit=200)),
     )

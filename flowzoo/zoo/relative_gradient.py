@@ -137,9 +137,10 @@ def relative_gradient(
             return LearnedSmoothLeakyReLU(event_shape)
         if activation == "learned_tanh_mix":
             return LearnedTanhMix(event_shape)
-        options = {} if alpha is None else {"alpha": alpha}
+        given = {"alpha": alpha, "beta": beta}
+        options = {name: value for name, value in given.items() if value is not None}
         if activation == "tanh_mix":
-            return TanhMix(event_shape, **options, **({} if beta is None else {"beta": beta}))
+            return TanhMix(event_shape, **options)
         return SmoothLeakyReLU(event_shape, center=center, **options)
 
     def behind() -> list[Transform]:
