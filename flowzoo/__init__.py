@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 # Loaded when first used: they bring dataset and checkpoint libraries or optax with them.
 _LAZY = {
     "RawFlow": "flowzoo.raw_flow",
-    "fit": "flowzoo.training.fit",
+    "fit": "flowzoo.fitting",
     "list_pretrained": "flowzoo.pretrained",
     "load_dataset": "flowzoo.data",
     "load_pretrained": "flowzoo.pretrained",

@@ -19,10 +19,11 @@ def main(argv: list[str]) -> None:
     import jax
     import numpy as np
 
-    from flowzoo import diagnostics
+    from flowzoo.pretrained.load import load_pretrained_run
+    from flowzoo.reporting import diagnostics
     from flowzoo.training.devices import enable_compilation_cache
-    from flowzoo.training.load import load_pretrained_run, load_run
-    from flowzoo.training.results import evaluation_key
+    from flowzoo.training.evaluation import evaluation_key
+    from flowzoo.training.load import load_run
 
     enable_compilation_cache()
     load = load_run if _WORKDIR.value else load_pretrained_run

@@ -15,9 +15,11 @@ def main(argv: list[str]) -> None:
     del argv
     command_line.require_one({"workdir": _WORKDIR.value, "pretrained": _PRETRAINED.value}, EXAMPLE)
 
+    from flowzoo.pretrained.load import load_pretrained_run
+    from flowzoo.reporting.results import comparison, describe
     from flowzoo.training.devices import enable_compilation_cache
-    from flowzoo.training.load import load_pretrained_run, load_run
-    from flowzoo.training.results import comparison, describe, test_results
+    from flowzoo.training.evaluation import test_results
+    from flowzoo.training.load import load_run
 
     enable_compilation_cache()
     load = load_run if _WORKDIR.value else load_pretrained_run

@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from flowzoo.bases import Base
+from flowzoo.bases.base import Base
 from flowzoo.context import ContextSpec
 from flowzoo.data.dataset import Dataset, dequantize
 from flowzoo.flow import Flow
-from flowzoo.transforms.transform import Chain, Transform, check_event
+from flowzoo.numerics.shapes import check_event
+from flowzoo.transforms.transform import Chain, Transform
 
 
 class RawFlow(nnx.Module):

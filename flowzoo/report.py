@@ -12,8 +12,8 @@ from typing import Any
 from absl import flags
 
 from flowzoo import command_line
-from flowzoo.published import Published, published, published_later, published_model
-from flowzoo.tables import duration, markdown, plus_minus
+from flowzoo.reporting.published import Published, published, published_later, published_model
+from flowzoo.reporting.tables import duration, markdown, plus_minus
 
 _OUT = flags.DEFINE_string("out", None, "Path of the tables without its ending; <folder>/report.")
 

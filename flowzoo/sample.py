@@ -25,9 +25,9 @@ def main(argv: list[str]) -> None:
     import jax.numpy as jnp
     import numpy as np
 
-    from flowzoo import plots
     from flowzoo.pretrained import load_pretrained
     from flowzoo.raw_flow import on_raw_data
+    from flowzoo.reporting import plots
 
     dataset = None
     if _WORKDIR.value:

@@ -69,7 +69,7 @@ def run_all(configs: dict, workdir: str) -> dict[str, dict]:
     """
     from etils import epath
 
-    from flowzoo.training.loop import train_and_evaluate
+    from flowzoo.reporting.results import train_and_evaluate
     from flowzoo.training.workdir import RESULTS, claim, read_json, write_json
 
     found = {}
@@ -99,7 +99,7 @@ def best_first(results: dict[str, dict]) -> list[tuple[str, dict]]:
 
 def summary(results: dict[str, dict], num_configs: int) -> str:
     """A Markdown table of the runs, the best by validation first and bold."""
-    from flowzoo.tables import duration, markdown, plus_minus
+    from flowzoo.reporting.tables import duration, markdown, plus_minus
 
     rows = []
     for i, (label, result) in enumerate(best_first(results)):

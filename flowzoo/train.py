@@ -38,9 +38,8 @@ def main(argv: list[str]) -> None:
     if _DISTRIBUTED.value or _COORDINATOR.value:
         jax.distributed.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
 
+    from flowzoo.reporting.results import describe, train_and_evaluate
     from flowzoo.training.devices import enable_compilation_cache, is_main_process
-    from flowzoo.training.loop import train_and_evaluate
-    from flowzoo.training.results import describe
     from flowzoo.training.workdir import default_workdir
 
     enable_compilation_cache()

@@ -5,7 +5,7 @@ from flax import nnx
 import pytest
 
 from flowzoo.data.tabular import TABULAR_SETS
-from flowzoo.published import published, published_model
+from flowzoo.reporting.published import published, published_model
 from flowzoo.training.config import default_config
 from flowzoo.zoo import build
 

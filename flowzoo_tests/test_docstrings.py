@@ -20,7 +20,7 @@ MODULES = sorted(
 
 @pytest.mark.parametrize("name", MODULES)
 def test_examples(name):
-    if name == "flowzoo.numpyro_distribution":
+    if name == "flowzoo.integrations.numpyro":
         pytest.importorskip("numpyro")
     results = doctest.testmod(importlib.import_module(name))
     assert results.attempted and not results.failed

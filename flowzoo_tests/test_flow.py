@@ -11,7 +11,7 @@ import pytest
 import scipy.stats
 
 import flowzoo
-from flowzoo.bases import StandardNormal
+from flowzoo.bases.factorial import StandardNormal
 from flowzoo.context import Features, Labels
 from flowzoo.transforms import Affine, Chain, Dense, Permutation, Transform
 from flowzoo_tests.perturb import perturbed

@@ -31,7 +31,7 @@ def trained(monkeypatch):
         }
         (workdir / "results.json").write_text(json.dumps(results))
 
-    monkeypatch.setattr("flowzoo.training.loop.train_and_evaluate", train_and_evaluate)
+    monkeypatch.setattr("flowzoo.reporting.results.train_and_evaluate", train_and_evaluate)
     return rates
 
 

@@ -19,8 +19,8 @@ import numpy as np
 
 from flowzoo.data.dataset import Dataset
 from flowzoo.training.devices import enable_compilation_cache
+from flowzoo.training.evaluation import test_results
 from flowzoo.training.loop import NonFinite, Run, load_data
-from flowzoo.training.results import test_results
 from flowzoo.training.state import merge
 
 _CONFIG = config_flags.DEFINE_config_file("config", "configs/digits.py", "The best model's config.")

@@ -29,8 +29,8 @@ import numpy as np
 from flowzoo import command_line
 from flowzoo.benchmarks import peer_models
 from flowzoo.benchmarks.peer_flows import FLOWS, flowzoo_maf
+from flowzoo.numerics.smooth import bounded_log_scale
 from flowzoo.transforms import MaskedAutoregressive
-from flowzoo.transforms.masked_autoregressive import bounded_log_scale
 
 
 def naive_sample(flow, key: jax.Array, n: int) -> jax.Array:

@@ -38,10 +38,11 @@ import jax.numpy as jnp
 from matplotlib.figure import Figure
 import numpy as np
 
-from flowzoo import command_line, plots
+from flowzoo import command_line
 from flowzoo.data.toy import TOYS
 from flowzoo.relative import affine, log_abs_det
-from flowzoo.transforms.elementwise import smooth_leaky_relu
+from flowzoo.reporting import plots
+from flowzoo.transforms.elementwise.nonlinearities import smooth_leaky_relu
 
 ALPHA = 0.01
 RATES = tuple(np.round(10 ** np.arange(-2, -0.4, 0.25), 4).tolist())

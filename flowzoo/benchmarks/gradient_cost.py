@@ -60,13 +60,14 @@ from matplotlib.figure import Figure
 import numpy as np
 import optax
 
-from flowzoo import command_line, plots
+from flowzoo import command_line
 from flowzoo.benchmarks import timing
 from flowzoo.flow import Flow
 from flowzoo.relative import scale_by_relative_gradient
+from flowzoo.reporting import plots
 from flowzoo.training.state import merge, split
 from flowzoo.training.step import Batch, make_loss
-from flowzoo.transforms.dense import log_det_counts
+from flowzoo.transforms.linear.dense import log_det_counts
 from flowzoo.zoo.relative_gradient import relative_gradient
 
 FLOOR = "backprop"

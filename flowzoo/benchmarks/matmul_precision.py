@@ -30,9 +30,8 @@ from flowzoo import command_line
 from flowzoo.data import load_dataset
 from flowzoo.training.config import default_config
 from flowzoo.training.devices import make_mesh, replicate
-from flowzoo.training.evaluation import make_log_probs, summarize
+from flowzoo.training.evaluation import evaluation_key, make_log_probs, summarize
 from flowzoo.training.loop import Run
-from flowzoo.training.results import evaluation_key
 from flowzoo.training.state import merge
 from flowzoo.training.step import make_batch, make_loss, train_step
 

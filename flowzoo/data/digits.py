@@ -3,7 +3,8 @@
 import numpy as np
 
 from flowzoo.data.dataset import Dataset, Split
-from flowzoo.transforms.affine import Affine, Logit
+from flowzoo.transforms.elementwise.affine import Affine
+from flowzoo.transforms.support.logit import Logit
 from flowzoo.transforms.transform import Chain
 
 _NUM_TRAIN, _NUM_VALIDATION = 1297, 250

@@ -13,7 +13,8 @@ import numpy as np
 from flowzoo.data.dataset import Dataset, Split
 from flowzoo.data.folders import data_folders, find_prepared, first_writable
 from flowzoo.data.png import decode_pngs
-from flowzoo.transforms.affine import Affine, Logit
+from flowzoo.transforms.elementwise.affine import Affine
+from flowzoo.transforms.support.logit import Logit
 from flowzoo.transforms.transform import Chain
 
 

@@ -14,7 +14,7 @@ from flowzoo.data import archive
 from flowzoo.data.dataset import Dataset, Split
 from flowzoo.data.folders import data_folders, find_prepared, first_writable
 from flowzoo.data.sources import describe_sources, find_source, from_archive, source_of
-from flowzoo.transforms.affine import Affine
+from flowzoo.transforms.elementwise.affine import Affine
 
 SPLITS = ("train", "validation", "test")
 

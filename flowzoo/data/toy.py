@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from flowzoo.data.dataset import Dataset, Split
-from flowzoo.transforms.affine import Affine
+from flowzoo.transforms.elementwise.affine import Affine
 
 _SIZES = {"train": 5_000, "validation": 500, "test": 500}
 

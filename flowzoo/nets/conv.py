@@ -4,7 +4,7 @@ from flax import nnx
 import jax
 import jax.numpy as jnp
 
-from flowzoo.nets.mlp import check_context
+from flowzoo.numerics.shapes import check_context
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from flowzoo.nets.degrees import choose_degrees, masks
-from flowzoo.transforms.transform import Constant
+from flowzoo.numerics.variables import Constant
 
 ACTIVATIONS = {"relu": jax.nn.relu, "tanh": jnp.tanh}
 

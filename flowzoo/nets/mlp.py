@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from flowzoo.nets.masked_mlp import ACTIVATIONS
+from flowzoo.numerics.shapes import check_context
 
 
 class MLP(nnx.Module):
@@ -75,14 +76,3 @@ class MLP(nnx.Module):
                 a = a + context @ self.context_weight[...]
             h = ACTIVATIONS[self.activation](a)
         return h @ self.output_weight[...].T + self.output_bias[...]
-
-
-def check_context(context: jax.Array | None, context_size: int) -> None:
-    """Raises ValueError unless `context: [..., context_size]`."""
-    shape = None if context is None else jnp.shape(context)
-    if not shape or shape[-1] != context_size:
-        given = "no context" if shape is None else f"a context of shape {shape}"
-        raise ValueError(
-            f"A network with context_size {context_size} got {given}, expected "
-            f"[..., {context_size}]."
-        )

@@ -17,8 +17,9 @@ from flowzoo.pretrained.card import make_card
 from flowzoo.pretrained.files import save_pretrained
 from flowzoo.pretrained.shrink import shrink
 from flowzoo.raw_flow import on_raw_data
+from flowzoo.reporting.results import comparison
+from flowzoo.training.evaluation import test_results
 from flowzoo.training.load import load_run
-from flowzoo.training.results import comparison, test_results
 from flowzoo.training.workdir import RESULTS, read_json
 from flowzoo.zoo.parameters import match_parameters
 

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from flowzoo.named_arrays import Arrays, from_arrays, to_arrays
+from flowzoo.numerics.named_arrays import Arrays, from_arrays, to_arrays
 from flowzoo.pretrained.card import Card, markdown, skeleton
 from flowzoo.raw_flow import RawFlow
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
-from flowzoo.named_arrays import Arrays, from_arrays, to_arrays
+from flowzoo.numerics.named_arrays import Arrays, from_arrays, to_arrays
 from flowzoo.training.state import Best, TrainState, Variables
 
 FOLDER = "checkpoints"

@@ -3,16 +3,18 @@
 from collections.abc import Callable
 import functools
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import numpy as np
 
+from flowzoo.data.dataset import Dataset, bits_per_dim
 from flowzoo.flow import Flow
-from flowzoo.training.devices import DATA
-from flowzoo.transforms.dense import factored
+from flowzoo.training.devices import DATA, make_mesh, replicate
+from flowzoo.transforms.linear.dense import factored
+from flowzoo.zoo.parameters import num_parameters
 
 ROWS_AT_A_TIME = 1000
 
@@ -67,3 +69,41 @@ def make_log_probs(mesh: Mesh, *, over_labels: int | None = None) -> Callable:
         return values.reshape(-1)[: len(x)]
 
     return log_probs
+
+
+# Validation and test noise: the same whatever the run's seed, so that results compare.
+EVALUATION_SEED = 0
+
+
+SPLITS = ("train", "validation", "test")
+
+
+def evaluation_key(split: str) -> jax.Array:
+    """The key of a split's dequantization noise."""
+    return jax.random.fold_in(jax.random.key(EVALUATION_SEED), SPLITS.index(split))
+
+
+def test_results(flow: Flow, dataset: Dataset) -> dict[str, Any]:
+    """The test log-likelihood of a flow, and what is known to compare it with.
+
+    A class-conditional flow is scored by `log (1/K) Σ_y p(x | y)`, its labels summed out.
+
+    Returns:
+      `log_likelihood_nats`, `two_standard_errors`, `bits_per_dim` (images only) and
+      `num_parameters`.
+    """
+    mesh = make_mesh()
+    over_labels = None if flow.context is None else dataset.num_classes
+    x = dataset.model_space("test", evaluation_key("test"))
+    log_probs = make_log_probs(mesh, over_labels=over_labels)
+    values = np.asarray(log_probs(replicate(flow, mesh), replicate(x, mesh), None))
+    mean, two_standard_errors = summarize(values)
+    results = {
+        "log_likelihood_nats": mean,
+        "two_standard_errors": two_standard_errors,
+        "num_parameters": num_parameters(flow),
+    }
+    if dataset.bits_per_dim:
+        log_det = -jax.jit(dataset.preprocessing.inverse_and_log_det)(x)[1]
+        results["bits_per_dim"] = float(bits_per_dim(values, log_det, x[0].size).mean())
+    return results

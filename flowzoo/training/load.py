@@ -1,19 +1,16 @@
 """From a workdir, or a pretrained model, back to a flow and its data."""
 
-import dataclasses
-
 from etils import epath
 import jax
 from ml_collections import config_dict
 
 from flowzoo.data.dataset import Dataset
 from flowzoo.flow import Flow
-from flowzoo.pretrained.registry import find, load_pretrained
 from flowzoo.training.checkpoints import Checkpoints
 from flowzoo.training.loop import build_flow, load_data
 from flowzoo.training.state import split
 from flowzoo.training.workdir import load_config
-from flowzoo.transforms.dense import check_invertible
+from flowzoo.transforms.linear.dense import check_invertible
 
 
 def load_run(
@@ -41,23 +38,3 @@ def load_run(
         checkpoints.close()
     check_invertible(flow)
     return flow, dataset, config
-
-
-def load_pretrained_run(
-    name_or_path: str, *, data_dir: str | None = None
-) -> tuple[Flow, Dataset, config_dict.ConfigDict]:
-    """A pretrained flow, the dataset it was trained on, and the config of its training.
-
-    Args:
-      name_or_path: as for `flowzoo.load_pretrained`.
-      data_dir: where the data lie.
-
-    Raises:
-      FileNotFoundError: if there is no such model, or the data are missing.
-      ValueError: if the model is damaged.
-    """
-    model = load_pretrained(name_or_path)
-    config = load_config(find(name_or_path))
-    config.dataset.data_dir = data_dir or ""
-    dataset = dataclasses.replace(load_data(config), preprocessing=model.preprocessing)
-    return model.flow, dataset, config

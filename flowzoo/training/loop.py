@@ -19,13 +19,12 @@ from flowzoo.training import devices
 from flowzoo.training import workdir as workdirs
 from flowzoo.training.checkpoints import Checkpoints
 from flowzoo.training.config import GRADIENTS, check_config
-from flowzoo.training.evaluation import make_log_probs
+from flowzoo.training.evaluation import evaluation_key, make_log_probs
 from flowzoo.training.metrics import MetricsWriter, Progress, Record
 from flowzoo.training.optimizer import make_optimizer
-from flowzoo.training.results import evaluation_key, finish
 from flowzoo.training.state import Best, TrainState, Variables, initial_state, merge, split
 from flowzoo.training.step import make_run_steps, make_shuffle, update_norm
-from flowzoo.transforms.dense import check_invertible, log_det_counts
+from flowzoo.transforms.linear.dense import check_invertible, log_det_counts
 from flowzoo.zoo import build
 from flowzoo.zoo.parameters import match_parameters
 
@@ -199,34 +198,6 @@ class Trained(NamedTuple):
     epochs: int
     best_epoch: int
     wall_seconds: float
-
-
-def train_and_evaluate(config: config_dict.ConfigDict, workdir: epath.PathLike) -> dict:
-    """Trains the config's model, goes on where an earlier run stopped, and tests the best.
-
-    Args:
-      config: see `flowzoo.training.config.default_config`.
-      workdir: folder for the config, checkpoints, metrics, pictures and `results.json`.
-
-    Returns:
-      What `results.json` holds.
-
-    Raises:
-      ValueError: if the config, the workdir or a checkpoint is not what it should be.
-      FloatingPointError: if the likelihood becomes non-finite; the last good checkpoint is kept.
-      OSError: if the workdir cannot be written.
-    """
-    dataset = load_data(config)
-    trained = train(config, dataset, workdir)
-    return finish(
-        trained.flow,
-        dataset,
-        config,
-        epath.Path(workdir),
-        epochs=trained.epochs,
-        best_epoch=trained.best_epoch,
-        wall_seconds=trained.wall_seconds,
-    )
 
 
 def train(config: config_dict.ConfigDict, dataset: Dataset, workdir: epath.PathLike) -> Trained:

@@ -10,15 +10,15 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import optax
 
-from flowzoo.bases import StandardNormal
+from flowzoo.bases.factorial import StandardNormal
 from flowzoo.data.dataset import Dataset, dequantize
 from flowzoo.flow import Flow
 from flowzoo.nets.conv import with_canonical_gradients
 from flowzoo.training.devices import DATA, MODEL, shardings
 from flowzoo.training.state import TrainState, Variables, merge, split
 from flowzoo.transforms import Chain, Dense
-from flowzoo.transforms.batch_norm import with_batch_statistics
-from flowzoo.transforms.dense import with_gradient_rule
+from flowzoo.transforms.linear.dense import with_gradient_rule
+from flowzoo.transforms.normalization.batch_norm import with_batch_statistics
 
 SHUFFLE, NOISE, FLIP = range(3)
 

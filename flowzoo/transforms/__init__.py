@@ -1,28 +1,31 @@
 """Invertible maps with log-determinants; forward is data → latent."""
 
-from flowzoo.transforms.affine import Affine, ConditionalAffine, Logit
-from flowzoo.transforms.batch_norm import BatchNorm, with_batch_statistics
-from flowzoo.transforms.conv1x1 import Invertible1x1Conv
-from flowzoo.transforms.coupling import AffineCoupling, alternating_mask
-from flowzoo.transforms.dense import Dense
-from flowzoo.transforms.divisive import DivisiveNormalization
-from flowzoo.transforms.elementwise import (
+from flowzoo.numerics.variables import Constant
+from flowzoo.transforms.autoregressive.masked_autoregressive import MaskedAutoregressive
+from flowzoo.transforms.autoregressive.mixture_autoregressive import MixtureAutoregressive
+from flowzoo.transforms.convolution.conv1x1 import Invertible1x1Conv
+from flowzoo.transforms.coupling.affine_coupling import AffineCoupling, alternating_mask
+from flowzoo.transforms.elementwise.affine import Affine, ConditionalAffine, Standardize
+from flowzoo.transforms.elementwise.mixture_cdf import MixtureCDF
+from flowzoo.transforms.elementwise.nonlinearities import (
     LearnedSmoothLeakyReLU,
     LearnedTanhMix,
     SmoothLeakyReLU,
     TanhMix,
 )
-from flowzoo.transforms.image import ChannelCoupling, CheckerboardCoupling, FactorOut, Squeeze
-from flowzoo.transforms.masked_autoregressive import MaskedAutoregressive
-from flowzoo.transforms.mixture_autoregressive import MixtureAutoregressive
-from flowzoo.transforms.mixture_cdf import MixtureCDF
-from flowzoo.transforms.permutation import Permutation, Reverse
-from flowzoo.transforms.radial import Radial
-from flowzoo.transforms.spline import RationalQuadraticSpline
+from flowzoo.transforms.elementwise.spline import RationalQuadraticSpline
+from flowzoo.transforms.image.couplings import ChannelCoupling, CheckerboardCoupling
+from flowzoo.transforms.image.multiscale import FactorOut, Squeeze
+from flowzoo.transforms.linear.dense import Dense
+from flowzoo.transforms.linear.permutation import Permutation, Reverse
+from flowzoo.transforms.linear.triangular import Triangular
+from flowzoo.transforms.linear.whiten import Whiten
+from flowzoo.transforms.normalization.batch_norm import BatchNorm, with_batch_statistics
+from flowzoo.transforms.normalization.divisive import DivisiveNormalization
+from flowzoo.transforms.normalization.radial import Radial
 from flowzoo.transforms.stack import Stack
-from flowzoo.transforms.transform import Chain, Constant, Inverse, Reshape, Transform
-from flowzoo.transforms.triangular import Triangular
-from flowzoo.transforms.whiten import Standardize, Whiten
+from flowzoo.transforms.support.logit import Logit
+from flowzoo.transforms.transform import Chain, Inverse, Reshape, Transform
 
 __all__ = [
     "Affine",

@@ -9,27 +9,10 @@ from flax import nnx
 import jax
 import jax.numpy as jnp
 
+from flowzoo.numerics.shapes import check_event
+
 # Rows that a pass over a whole data set handles at once, so that hidden activations fit in memory.
 CHUNK_SIZE = 4096
-
-
-class Constant(nnx.Variable):
-    """An array that belongs to a model and is saved with it, but is never trained."""
-
-
-def sum_event(a: jax.Array, event_ndim: int) -> jax.Array:
-    """Sums the last `event_ndim` axes: `[..., *event_shape] -> [...]`."""
-    return a.sum(tuple(range(-event_ndim, 0))) if event_ndim else a
-
-
-def check_event(name: str, x: jax.Array, event_shape: tuple[int, ...]) -> None:
-    """Raises ValueError unless the last axes of `x` are `event_shape`."""
-    shape = jnp.shape(x)
-    if shape[len(shape) - len(event_shape) :] != event_shape or len(shape) < len(event_shape):
-        raise ValueError(
-            f"{name} got an array of shape {shape}, expected [..., *{event_shape}]: "
-            "any batch axes first, then exactly these."
-        )
 
 
 class Transform(nnx.Module):

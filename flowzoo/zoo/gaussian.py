@@ -2,7 +2,7 @@
 
 from flax import nnx
 
-from flowzoo.bases import StandardNormal
+from flowzoo.bases.factorial import StandardNormal
 from flowzoo.context import ContextSpec, Labels
 from flowzoo.flow import Flow
 from flowzoo.transforms import Triangular

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from flax import nnx
 
-from flowzoo.autoregressive_bases import MixtureMADE
-from flowzoo.bases import StandardNormal
+from flowzoo.bases.autoregressive import MixtureMADE
+from flowzoo.bases.factorial import StandardNormal
 from flowzoo.context import ContextSpec
 from flowzoo.flow import Flow
 from flowzoo.transforms import MaskedAutoregressive, Reshape

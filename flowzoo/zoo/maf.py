@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from flax import nnx
 
-from flowzoo.autoregressive_bases import MixtureMADE
-from flowzoo.bases import Base, StandardNormal
+from flowzoo.bases.autoregressive import MixtureMADE
+from flowzoo.bases.base import Base
+from flowzoo.bases.factorial import StandardNormal
 from flowzoo.context import ContextSpec
 from flowzoo.flow import Flow
 from flowzoo.transforms import BatchNorm, Chain, MaskedAutoregressive, Reverse

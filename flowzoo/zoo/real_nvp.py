@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from flax import nnx
 
-from flowzoo.bases import StandardNormal
+from flowzoo.bases.factorial import StandardNormal
 from flowzoo.context import ContextSpec
 from flowzoo.flow import Flow
 from flowzoo.transforms import AffineCoupling, BatchNorm, Chain, alternating_mask

@@ -4,7 +4,7 @@ import math
 
 from flax import nnx
 
-from flowzoo.bases import StandardNormal
+from flowzoo.bases.factorial import StandardNormal
 from flowzoo.context import ContextSpec
 from flowzoo.flow import Flow
 from flowzoo.transforms import (

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from flax import nnx
 
-from flowzoo.bases import FACTORIAL
+from flowzoo.bases.factorial import FACTORIAL
 from flowzoo.context import ContextSpec
 from flowzoo.flow import Flow
 from flowzoo.transforms import (

@@ -10,7 +10,7 @@ import pytest
 import flowzoo
 from flowzoo.pretrained.export import export
 from flowzoo.pretrained.shrink import shrink
-from flowzoo.training.loop import train_and_evaluate
+from flowzoo.reporting.results import train_and_evaluate
 from flowzoo_tests.perturb import perturbed
 from flowzoo_tests.training.small import small_config
 

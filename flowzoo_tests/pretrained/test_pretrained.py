@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 import flowzoo
-from flowzoo.named_arrays import to_arrays
+from flowzoo.numerics.named_arrays import to_arrays
 from flowzoo.pretrained import Card, load_safetensors, save_safetensors, show_pretrained
 from flowzoo.pretrained.card import markdown
+from flowzoo.pretrained.load import load_pretrained_run
 from flowzoo.pretrained.registry import PACKAGED
-from flowzoo.training.load import load_pretrained_run
-from flowzoo.training.results import test_results as score
+from flowzoo.training.evaluation import test_results as score
 
 FORMAT_1 = pathlib.Path(__file__).parent / "format_1"
 LIGHT = """

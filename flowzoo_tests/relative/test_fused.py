@@ -11,7 +11,7 @@ import pytest
 
 import flowzoo
 from flowzoo.relative import RULES, affine, log_abs_det
-from flowzoo.transforms.dense import with_gradient_rule
+from flowzoo.transforms.linear.dense import with_gradient_rule
 
 DIM = 4
 LOG_DET = 1.7  # Its coefficient in the loss.

@@ -5,10 +5,11 @@ import jax
 import numpy as np
 import pytest
 
-from flowzoo.named_arrays import from_arrays, to_arrays
+from flowzoo.numerics.named_arrays import from_arrays, to_arrays
+from flowzoo.reporting.results import train_and_evaluate
 from flowzoo.training.checkpoints import Checkpoints
 from flowzoo.training.load import load_run
-from flowzoo.training.loop import Run, load_data, train_and_evaluate
+from flowzoo.training.loop import Run, load_data
 from flowzoo_tests.training.small import MODEL, small_config
 
 
@@ -76,7 +77,7 @@ def test_a_run_that_is_cut_into_pieces_ends_in_the_same_state(finished, tmp_path
 
 
 def test_the_flow_of_a_workdir_scores_as_the_run_said(finished):
-    from flowzoo.training.results import test_results as score
+    from flowzoo.training.evaluation import test_results as score
 
     flow, dataset, _ = load_run(finished[0])
     assert score(flow, dataset)["log_likelihood_nats"] == pytest.approx(

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from flowzoo.data.dataset import Dataset, Split
+from flowzoo.reporting.results import train_and_evaluate
 from flowzoo.training.checkpoints import Checkpoints
 from flowzoo.training.devices import make_mesh
-from flowzoo.training.loop import Run, load_data, train_and_evaluate
+from flowzoo.training.loop import Run, load_data
 from flowzoo.training.state import merge
 from flowzoo.transforms import Affine
 from flowzoo_tests.training.small import small_config
@@ -108,7 +109,7 @@ def test_a_split_run_is_loaded_where_there_is_one_device(tmp_path):
     results = train_and_evaluate(config, tmp_path / "run")
     program = (
         "import json, jax; from flowzoo.training.load import load_run\n"
-        "from flowzoo.training.results import test_results\n"
+        "from flowzoo.training.evaluation import test_results\n"
         "flow, dataset, _ = load_run('run')\n"
         "print(json.dumps([jax.device_count(), test_results(flow, dataset)]))\n"
     )

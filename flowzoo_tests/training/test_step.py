@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from flowzoo.named_arrays import to_arrays
+from flowzoo.numerics.named_arrays import to_arrays
 from flowzoo.training.devices import DATA, MODEL
 from flowzoo.training.evaluation import make_log_probs, summarize
 from flowzoo.training.loop import Run, load_data

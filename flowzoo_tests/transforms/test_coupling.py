@@ -9,7 +9,7 @@ import pytest
 import flowzoo
 from flowzoo import transforms as T
 from flowzoo.context import Features, Labels
-from flowzoo.transforms.masked_autoregressive import LOG_SCALE_BOUND
+from flowzoo.numerics.smooth import LOG_SCALE_BOUND
 from flowzoo_tests.perturb import perturbed
 
 MASK = np.array([1, 0, 0, 1, 1, 0, 1])

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import flowzoo
-from flowzoo.bases import StandardNormal
+from flowzoo.bases.factorial import StandardNormal
 from flowzoo.transforms import Chain, Dense
-from flowzoo.transforms.dense import (
+from flowzoo.transforms.linear.dense import (
     check_invertible,
     dense_layers,
     factored,

@@ -2,7 +2,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from flowzoo.transforms.elementwise import sigmoid_and_softplus, smooth_leaky_relu
+from flowzoo.numerics.smooth import sigmoid_and_softplus
+from flowzoo.transforms.elementwise.nonlinearities import smooth_leaky_relu
 
 
 def derivative(f, x, order: int):

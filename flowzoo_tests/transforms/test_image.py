@@ -10,7 +10,7 @@ import flowzoo
 from flowzoo import transforms as T
 from flowzoo.context import Labels
 from flowzoo.nets.conv import with_canonical_gradients
-from flowzoo.transforms.dense import (
+from flowzoo.transforms.linear.dense import (
     check_invertible,
     dense_layers,
     factored,

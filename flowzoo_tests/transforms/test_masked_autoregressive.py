@@ -10,7 +10,8 @@ import pytest
 
 from flowzoo import transforms as T
 from flowzoo.nets.masked_mlp import TILE, MaskedMLP
-from flowzoo.transforms.masked_autoregressive import LOG_SCALE_BOUND, iterate
+from flowzoo.numerics.root_finding import iterate
+from flowzoo.numerics.smooth import LOG_SCALE_BOUND
 from flowzoo_tests.perturb import perturbed
 
 # Not a multiple of the tile: the last tile is padded.

@@ -9,10 +9,10 @@ import scipy.special
 import scipy.stats
 
 from flowzoo import transforms as T
-from flowzoo.autoregressive_bases import MixtureMADE
-from flowzoo.bases import StandardNormal
+from flowzoo.bases.autoregressive import MixtureMADE
+from flowzoo.bases.factorial import StandardNormal
 from flowzoo.flow import Flow
-from flowzoo.transforms.mixture_autoregressive import log_ndtr, normal_quantile
+from flowzoo.numerics.normal import log_ndtr, normal_quantile
 from flowzoo_tests.perturb import perturbed
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from flowzoo.bases import StandardNormal
+from flowzoo.bases.factorial import StandardNormal
 from flowzoo.flow import Flow
 from flowzoo.relative import scale_by_relative_gradient
 from flowzoo.training.state import split
@@ -20,7 +20,7 @@ from flowzoo.transforms import (
     Stack,
     Triangular,
 )
-from flowzoo.transforms.dense import check_invertible, factored, log_det_counts
+from flowzoo.transforms.linear.dense import check_invertible, factored, log_det_counts
 from flowzoo.transforms.stack import STACK_FROM, repeated
 
 

@@ -8,9 +8,9 @@ import pytest
 import scipy.stats
 
 import flowzoo
-from flowzoo.bases import StandardNormal
+from flowzoo.bases.factorial import StandardNormal
 from flowzoo.transforms import Whiten
-from flowzoo.transforms.whiten import whitening
+from flowzoo.transforms.linear.whiten import whitening
 
 DIM = 5
 

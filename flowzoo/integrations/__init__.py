@@ -1,0 +1,1 @@
+"""Flows inside other libraries."""

@@ -1,0 +1,36 @@
+"""Shapes: batch axes first, then the event; each check exists once."""
+
+import jax
+import jax.numpy as jnp
+
+
+def sum_event(a: jax.Array, event_ndim: int) -> jax.Array:
+    """Sums the last `event_ndim` axes: `[..., *event_shape] -> [...]`."""
+    return a.sum(tuple(range(-event_ndim, 0))) if event_ndim else a
+
+
+def check_event(name: str, x: jax.Array, event_shape: tuple[int, ...]) -> None:
+    """Raises ValueError unless the last axes of `x` are `event_shape`."""
+    shape = jnp.shape(x)
+    if shape[len(shape) - len(event_shape) :] != event_shape or len(shape) < len(event_shape):
+        raise ValueError(
+            f"{name} got an array of shape {shape}, expected [..., *{event_shape}]: "
+            "any batch axes first, then exactly these."
+        )
+
+
+def check_context(context: jax.Array | None, context_size: int) -> None:
+    """Raises ValueError unless `context: [..., context_size]`."""
+    shape = None if context is None else jnp.shape(context)
+    if not shape or shape[-1] != context_size:
+        given = "no context" if shape is None else f"a context of shape {shape}"
+        raise ValueError(
+            f"A network with context_size {context_size} got {given}, expected "
+            f"[..., {context_size}]."
+        )
+
+
+def image_shape(name: str, event_shape: tuple[int, ...]) -> tuple[int, ...]:
+    if len(event_shape) != 3:
+        raise ValueError(f"{name} got event_shape {event_shape}, expected (H, W, C).")
+    return tuple(event_shape)

@@ -1,0 +1,42 @@
+"""Smooth maps of unconstrained parameters."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+MIN_SLOPE = 1e-3
+
+
+@jax.custom_jvp
+def sigmoid_and_softplus(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """`1 / (1 + e^{−x})` and its integral `log(1 + e^x)`.
+
+    Both and all their derivatives come from one exponential, where autodiff of the functions in
+    `jax.nn` takes three.
+    """
+    e = jnp.exp(-jnp.abs(x))
+    r = 1 / (1 + e)
+    return jnp.where(x >= 0, r, e * r), jnp.maximum(x, 0) + jnp.log1p(e)
+
+
+@sigmoid_and_softplus.defjvp
+def _sigmoid_and_softplus_jvp(primals, tangents):
+    (x,), (dx,) = primals, tangents
+    sigmoid, softplus = sigmoid_and_softplus(x)
+    return (sigmoid, softplus), (sigmoid * (1 - sigmoid) * dx, sigmoid * dx)
+
+
+def positive(raw: jax.Array) -> jax.Array:
+    """Maps real parameters to numbers above `MIN_SLOPE`, zero to one."""
+    return MIN_SLOPE + (1 - MIN_SLOPE) * jax.nn.softplus(raw + math.log(math.expm1(1)))
+
+
+# exp(±7) ≈ 1,100 either way for one layer: no density of standardised data needs more, and a stack
+# of ten layers cannot overflow in float32.
+LOG_SCALE_BOUND = 7.0
+
+
+def bounded_log_scale(a: jax.Array) -> jax.Array:
+    """A smooth map of the real line into ±`LOG_SCALE_BOUND`, the identity near zero."""
+    return LOG_SCALE_BOUND * jnp.tanh(a / LOG_SCALE_BOUND)

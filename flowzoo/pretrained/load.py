@@ -1,0 +1,31 @@
+"""A pretrained model as a run: its flow, its dataset and its config."""
+
+import dataclasses
+
+from ml_collections import config_dict
+
+from flowzoo.data.dataset import Dataset
+from flowzoo.flow import Flow
+from flowzoo.pretrained.registry import find, load_pretrained
+from flowzoo.training.loop import load_data
+from flowzoo.training.workdir import load_config
+
+
+def load_pretrained_run(
+    name_or_path: str, *, data_dir: str | None = None
+) -> tuple[Flow, Dataset, config_dict.ConfigDict]:
+    """A pretrained flow, the dataset it was trained on, and the config of its training.
+
+    Args:
+      name_or_path: as for `flowzoo.load_pretrained`.
+      data_dir: where the data lie.
+
+    Raises:
+      FileNotFoundError: if there is no such model, or the data are missing.
+      ValueError: if the model is damaged.
+    """
+    model = load_pretrained(name_or_path)
+    config = load_config(find(name_or_path))
+    config.dataset.data_dir = data_dir or ""
+    dataset = dataclasses.replace(load_data(config), preprocessing=model.preprocessing)
+    return model.flow, dataset, config

@@ -1,0 +1,1 @@
+"""Published numbers, results of runs, tables, plots and diagnostics."""

@@ -1,0 +1,1 @@
+"""Maps whose Jacobian is triangular because each coordinate sees those before it."""

@@ -1,0 +1,1 @@
+"""Linear maps of an image that treat all pixels alike."""

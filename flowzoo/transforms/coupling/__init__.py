@@ -1,0 +1,1 @@
+"""Maps of one part of an event by what the other part says."""

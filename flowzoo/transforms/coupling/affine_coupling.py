@@ -1,0 +1,160 @@
+"""Coupling transforms: one part of an event stays as it is and says how the other is mapped."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from flowzoo.nets.mlp import MLP
+from flowzoo.numerics.shapes import sum_event
+from flowzoo.numerics.smooth import bounded_log_scale
+from flowzoo.numerics.variables import Constant
+from flowzoo.transforms.transform import Transform
+
+
+class Coupling(Transform):
+    """`z_A = x_A`, `z_B = x_B ⊙ exp(s(x_A, c)) + t(x_A, c)`; `log_det = Σ s`.
+
+    Subclasses say what the parts A and B are and compute s and t. The log-scales s are smoothly
+    bounded, as in `MaskedAutoregressive`.
+
+    Source: Dinh, Sohl-Dickstein, Bengio, "Density estimation using Real NVP", arXiv 1605.08803.
+    """
+
+    @abstractmethod
+    def split(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The parts `x_A` and `x_B` of `x: [..., *event_shape]`."""
+
+    @abstractmethod
+    def merge(self, kept: jax.Array, changed: jax.Array) -> jax.Array:
+        """The event whose parts are `kept` and `changed`, batch axes broadcast."""
+
+    @abstractmethod
+    def scale_and_shift(
+        self, kept: jax.Array, context: jax.Array | None
+    ) -> tuple[jax.Array, jax.Array]:
+        """The log-scale before it is bounded, and the shift, both of the shape of `x_B`."""
+
+    def _parameters(self, x, context):
+        kept, changed = self.split(x)
+        log_scale, shift = self.scale_and_shift(kept, context)
+        log_scale = bounded_log_scale(log_scale)
+        event_ndim = changed.ndim - (x.ndim - len(self.event_shape))
+        return kept, changed, log_scale, shift, sum_event(log_scale, event_ndim)
+
+    def forward_and_log_det(self, x, context=None):
+        self.check_event(x)
+        kept, changed, log_scale, shift, log_det = self._parameters(x, context)
+        return self.merge(kept, changed * jnp.exp(log_scale) + shift), log_det
+
+    def inverse_and_log_det(self, z, context=None):
+        self.check_latent(z)
+        kept, changed, log_scale, shift, log_det = self._parameters(z, context)
+        return self.merge(kept, (changed - shift) * jnp.exp(-log_scale)), -log_det
+
+
+class AffineCoupling(Coupling):
+    """`z_i = x_i` where the mask is 1, else `z_i = x_i exp(s_i(x_A, c)) + t_i(x_A, c)`.
+
+    s and t are two networks that see the coordinates x_A where the mask is 1, and the context.
+    Their last layers start at zero, the transform at the identity.
+
+    Sources: `Coupling`'s; Papamakarios, Pavlakou, Murray, "Masked autoregressive flow for density
+    estimation", arXiv 1705.07057, for the networks.
+
+    Args:
+      mask: zeros and ones, at least one of each; its shape is the event's.
+      hidden_sizes: units of each hidden layer of both networks.
+      scale_activation, shift_activation: `relu` or `tanh`, of s and of t.
+      context_size: width of the context, 0 for none.
+      rngs: draws the weights.
+
+    Raises:
+      ValueError: if the mask is not as above, or the networks refuse an option.
+
+    Example:
+      >>> from flax import nnx
+      >>> import jax
+      >>> from flowzoo.transforms import AffineCoupling
+      >>> layer = AffineCoupling([1, 0, 1], hidden_sizes=(16,), rngs=nnx.Rngs(0))
+      >>> z, log_det = layer.forward_and_log_det(jax.numpy.ones((5, 3)))
+      >>> z.shape, log_det.shape
+      ((5, 3), (5,))
+    """
+
+    def __init__(
+        self,
+        mask,
+        *,
+        hidden_sizes: Sequence[int] = (512,),
+        scale_activation: str = "tanh",
+        shift_activation: str = "relu",
+        context_size: int = 0,
+        rngs: nnx.Rngs,
+    ):
+        mask = np.asarray(mask)
+        if not np.all((mask == 0) | (mask == 1)) or len(np.unique(mask)) < 2:
+            raise ValueError(
+                f"AffineCoupling got the mask {mask.tolist()}, expected zeros and ones, at least "
+                "one of each."
+            )
+        self.event_shape = mask.shape
+        self.context_size = context_size
+        mask = mask.reshape(-1)
+        self.num_kept = int(mask.sum())
+        # The networks see and give a part of the event each, not all of it. Strided slices make a
+        # training step up to a sixth faster than the gather that other masks need.
+        self.stride_start = int(np.argmax(mask))
+        self.is_alternating = np.array_equal(mask, alternating_mask(mask.size, self.stride_start))
+        order = np.argsort(1 - mask, kind="stable")
+        self.order = None if self.is_alternating else Constant(jnp.asarray(order, jnp.int32))
+
+        def net(activation):
+            return MLP(
+                self.num_kept,
+                mask.size - self.num_kept,
+                hidden_sizes=hidden_sizes,
+                activation=activation,
+                context_size=context_size,
+                zero_output=True,
+                rngs=rngs,
+            )
+
+        self.scale_net, self.shift_net = net(scale_activation), net(shift_activation)
+
+    def split(self, x):
+        x = x.reshape(*x.shape[: x.ndim - len(self.event_shape)], -1)
+        if self.is_alternating:
+            return x[..., self.stride_start :: 2], x[..., 1 - self.stride_start :: 2]
+        x = _take(x, self.order[...])
+        return x[..., : self.num_kept], x[..., self.num_kept :]
+
+    def merge(self, kept, changed):
+        kept = jnp.broadcast_to(kept, (*changed.shape[:-1], kept.shape[-1]))
+        if self.is_alternating:
+            x = _interleave(changed, kept) if self.stride_start else _interleave(kept, changed)
+        else:
+            x = _take(jnp.concatenate([kept, changed], -1), jnp.argsort(self.order[...]))
+        return x.reshape(*x.shape[:-1], *self.event_shape)
+
+    def scale_and_shift(self, kept, context):
+        return self.scale_net(kept, context), self.shift_net(kept, context)
+
+
+def _take(x: jax.Array, order: jax.Array) -> jax.Array:
+    return x.at[..., order].get(mode="promise_in_bounds", unique_indices=True)
+
+
+def _interleave(even: jax.Array, odd: jax.Array) -> jax.Array:
+    size = even.shape[-1] + odd.shape[-1]
+    padding = [(0, 0)] * (odd.ndim - 1) + [(0, size % 2)]
+    pairs = jnp.stack([even, jnp.pad(odd, padding)], -1)
+    return pairs.reshape(*pairs.shape[:-2], -1)[..., :size]
+
+
+def alternating_mask(dim: int, parity: int) -> np.ndarray:
+    """The mask `[D]` that is 1 at the coordinates of the given parity, 0 at the others."""
+    return (np.arange(dim) % 2 == parity % 2).astype(int)

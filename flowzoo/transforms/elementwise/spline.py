@@ -1,0 +1,266 @@
+"""Rational-quadratic splines: increasing, smooth, with a closed-form inverse."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.special import ndtr, ndtri
+
+from flowzoo.numerics.smooth import MIN_SLOPE, positive
+from flowzoo.transforms.transform import Transform
+
+MIN_WIDTH = 1e-3  # of a bin, as a share of the whole interval
+# Rows of data that place the knots; more would not move them visibly.
+QUANTILE_ROWS = 20_000
+FINE = 8  # quantiles per bin
+
+
+class Knots(NamedTuple):
+    """An increasing piecewise rational-quadratic function with linear tails.
+
+    Attributes:
+      x: `[..., K + 1]`, increasing.
+      y: `[..., K + 1]`, increasing: the values at `x`.
+      slope: `[..., K + 1]`, positive: the derivatives at `x`. The tails go on with the outermost.
+    """
+
+    x: jax.Array
+    y: jax.Array
+    slope: jax.Array
+
+
+def _bins(knots: Knots) -> jax.Array:
+    """`[..., K, 6]`: what each bin needs, side by side in memory, so that one gather fetches it."""
+    x, y, d = knots
+    left, right = np.s_[..., :-1], np.s_[..., 1:]
+    width, height = x[right] - x[left], y[right] - y[left]
+    return jnp.stack([x[left], width, y[left], height, d[left], d[right]], -1)
+
+
+def _lookup(bins: jax.Array, knots: jax.Array, at: jax.Array) -> list[jax.Array]:
+    """For `at: [..., D]` the six numbers, each `[..., D]`, of the bins between `knots: [D, K + 1]`.
+
+    Comparing with every knot and gathering measures several times faster, gradients included, than
+    sums over a one-hot axis of bins, and its memory does not grow with K.
+    """
+    index = (at[..., None] >= knots[:, 1:-1]).sum(-1)
+    found = bins[jnp.arange(len(bins)), index]
+    return [found[..., i] for i in range(6)]
+
+
+def rational_quadratic(x: jax.Array, knots: Knots) -> tuple[jax.Array, jax.Array]:
+    """The spline's value and the logarithm of its slope.
+
+    In a bin of secant s and with t in [0, 1] the position in it,
+    `y = y_0 + h (s t² + d_0 t (1 − t)) / (s + (d_0 + d_1 − 2 s) t (1 − t))`.
+
+    Args:
+      x: `[..., D]`.
+      knots: arrays `[D, K + 1]`.
+
+    Returns:
+      `y` and `log dy/dx`, both `[..., D]`.
+
+    Source: Gregory, Delbourgo, "Piecewise rational quadratic interpolation to monotonic data",
+    1982; Durkan, Bekasov, Murray, Papamakarios, "Neural spline flows", arXiv 1906.04032.
+    """
+    inside = jnp.clip(x, knots.x[:, 0], knots.x[:, -1])
+    x0, width, y0, height, d0, d1 = _lookup(_bins(knots), knots.x, inside)
+    t = (inside - x0) / width
+    secant, u = height / width, 1 - t
+    denominator = secant + (d0 + d1 - 2 * secant) * t * u
+    y = y0 + height * (secant * t * t + d0 * t * u) / denominator
+    ratio = secant / denominator
+    slope = ratio * ratio * (d1 * t * t + 2 * secant * t * u + d0 * u * u)
+    # Where clipping took something off, the slope above is that of the end.
+    return y + (x - inside) * slope, jnp.log(slope)
+
+
+def inverse_rational_quadratic(y: jax.Array, knots: Knots) -> tuple[jax.Array, jax.Array]:
+    """Solves `rational_quadratic(x, knots)[0] = y`, a quadratic equation in each bin.
+
+    Args:
+      y: `[..., D]`.
+      knots: arrays `[D, K + 1]`.
+
+    Returns:
+      `x` and `log dy/dx` there, both `[..., D]`.
+    """
+    inside = jnp.clip(y, knots.y[:, 0], knots.y[:, -1])
+    x0, width, y0, height, d0, d1 = _lookup(_bins(knots), knots.y, inside)
+    secant, rest = height / width, inside - y0
+    curvature = rest * (d0 + d1 - 2 * secant)
+    a = height * (secant - d0) + curvature
+    b = height * d0 - curvature
+    c = -secant * rest
+    # The form of the root that does not cancel; b > 0 wherever a > 0.
+    t = jnp.clip(2 * c / (-b - jnp.sqrt(jnp.maximum(b * b - 4 * a * c, 0))), 0, 1)
+    x = x0 + t * width
+    log_slope = rational_quadratic(x, knots)[1]
+    return x + (y - inside) * jnp.exp(-log_slope), log_slope
+
+
+def _inverse_positive(value: np.ndarray) -> np.ndarray:
+    softplus = np.maximum(value - MIN_SLOPE, MIN_SLOPE) / (1 - MIN_SLOPE)
+    return softplus + np.log(-np.expm1(-softplus)) - np.log(np.expm1(1))
+
+
+class RationalQuadraticSpline(Transform):
+    """`z_i = f_i(x_i)`, a monotone rational-quadratic spline for each coordinate.
+
+    K bins of trained widths cover [−T, T]; the values and slopes at the knots are trained, and the
+    tails are linear. All parameters at zero are the identity, which is where it starts.
+
+    Args:
+      event_shape: shape of one `x`.
+      num_bins: K.
+      bound: T.
+      init: `identity`, or `quantiles`: `initialize` makes the marginals of the data about standard
+        normal, as a step of Gaussianization does (Chen, Gopinath, "Gaussianization", NeurIPS 2000).
+
+    Raises:
+      ValueError: on fewer than 2 bins, a bound that is not positive, or an unknown init.
+    """
+
+    def __init__(
+        self,
+        event_shape: tuple[int, ...],
+        *,
+        num_bins: int = 16,
+        bound: float = 6.0,
+        init: str = "identity",
+    ):
+        if not 2 <= num_bins <= 100:
+            raise ValueError(f"{type(self).__name__} got num_bins {num_bins}, expected 2 to 100.")
+        if not bound > 0:
+            raise ValueError(
+                f"{type(self).__name__} got bound {bound}, expected a positive number."
+            )
+        check_init(init)
+        self.event_shape = tuple(event_shape)
+        self.bound, self.init = float(bound), init
+        self.widths = nnx.Param(jnp.zeros((*self.event_shape, num_bins)))
+        self.heights = nnx.Param(jnp.zeros((*self.event_shape, num_bins)))
+        self.slopes = nnx.Param(jnp.zeros((*self.event_shape, num_bins + 1)))
+        self.shift = nnx.Param(jnp.zeros(self.event_shape))
+
+    def knots(self, dtype) -> Knots:
+        """The splines as arrays `[D, K + 1]`, one row for each coordinate."""
+        rows = [
+            parameter[...].astype(dtype).reshape(-1, parameter.shape[-1])
+            for parameter in (self.widths, self.heights, self.slopes)
+        ]
+        return make_knots(*rows, self.shift[...].astype(dtype).reshape(-1, 1), self.bound)
+
+    def _apply(self, function, a: jax.Array, sign: int) -> tuple[jax.Array, jax.Array]:
+        # A bin's share of the interval is below the resolution of half precision.
+        dtype = jnp.promote_types(a.dtype, jnp.float32)
+        flat = a.astype(dtype).reshape(*a.shape[: a.ndim - len(self.event_shape)], -1)
+        b, log_slope = function(flat, self.knots(dtype))
+        return b.reshape(a.shape).astype(a.dtype), (sign * log_slope.sum(-1)).astype(a.dtype)
+
+    def forward_and_log_det(self, x, context=None):
+        self.check_event(x)
+        return self._apply(rational_quadratic, x, 1)
+
+    def inverse_and_log_det(self, z, context=None):
+        self.check_latent(z)
+        return self._apply(inverse_rational_quadratic, z, -1)
+
+    @property
+    def data_dependent(self) -> bool:
+        return self.init == "quantiles"
+
+    @property
+    def initialize_rows(self) -> int | None:
+        return QUANTILE_ROWS if self.data_dependent else 0
+
+    def initialize(self, x, context=None):
+        self.check_event(x)
+        if self.init == "quantiles":
+            rows = np.asarray(x, np.float64).reshape(-1, self.shift.size)
+            raw = quantile_knots(rows, ndtri, self.widths.shape[-1], self.bound)
+            for parameter, value in zip(
+                (self.widths, self.heights, self.slopes, self.shift), raw, strict=True
+            ):
+                parameter[...] = jnp.asarray(value, parameter.dtype).reshape(parameter.shape)
+        return super().initialize(x, context)
+
+
+def make_knots(
+    widths: jax.Array, heights: jax.Array, slopes: jax.Array, shift: jax.Array, bound: float
+) -> Knots:
+    """Knots from real parameters; zeros give the identity.
+
+    Args:
+      widths, heights: `[..., K]`.
+      slopes: `[..., K + 1]`.
+      shift: `[..., 1]`, of all values.
+      bound: the knots lie in [−bound, bound].
+    """
+    num_bins = widths.shape[-1]
+    share = MIN_WIDTH + (1 - num_bins * MIN_WIDTH) * jax.nn.softmax(widths)
+    x = bound * (2 * _cumulative(share) - 1)
+    # The sum of the shares is 1 up to rounding.
+    x = x.at[..., -1].set(bound)
+    y = bound * (2 * _cumulative(positive(heights)) / num_bins - 1) + shift
+    return Knots(x, y, positive(slopes))
+
+
+def _cumulative(steps: jax.Array) -> jax.Array:
+    padding = [(0, 0)] * (steps.ndim - 1) + [(1, 0)]
+    return jnp.pad(jnp.cumsum(steps, -1), padding)
+
+
+def check_init(init: str) -> None:
+    """Raises ValueError unless `init` is `identity` or `quantiles`."""
+    if init not in ("identity", "quantiles"):
+        raise ValueError(f"init is {init!r}, expected identity or quantiles.")
+
+
+def quantile_knots(
+    x: np.ndarray, quantile: Callable[[np.ndarray], np.ndarray], num_bins: int, bound: float
+) -> tuple[np.ndarray, ...]:
+    """Parameters of splines that give each column of `x: [N, D]` about the same distribution.
+
+    Args:
+      x: data about within [−bound, bound].
+      quantile: the quantile function of the distribution wanted.
+      num_bins: K.
+      bound: as in `make_knots`.
+
+    Returns:
+      Arguments of `make_knots`: widths, heights, slopes, with the columns first, and shifts `[D]`.
+    """
+    # Beyond some ten data points a quantile is noise; there the spline goes on straight.
+    reach = -ndtri(min(0.1, 10 / len(x)))
+    p = ndtr(np.linspace(-reach, reach, FINE * num_bins + 1))
+    parameters = [_column(q, quantile(p), num_bins, bound) for q in np.quantile(x, p, axis=0).T]
+    return tuple(np.stack(p) for p in zip(*parameters, strict=True))
+
+
+def _column(quantiles: np.ndarray, wanted: np.ndarray, num_bins: int, bound: float):
+    x = np.clip(quantiles[FINE:-FINE:FINE], -bound, bound)
+    share = np.maximum(np.diff(x, prepend=-bound, append=bound) / (2 * bound), 2 * MIN_WIDTH)
+    share /= share.sum()
+    x = bound * (2 * np.concatenate([[0], np.cumsum(share)]) - 1)
+    # Ties in the data would make the map a step.
+    quantiles = quantiles + 1e-6 * bound * np.arange(len(wanted))
+    low, high = (
+        np.clip((wanted[j] - wanted[i]) / (quantiles[j] - quantiles[i]), 0.05, 1.0)
+        for i, j in ((0, FINE), (-1 - FINE, -1))
+    )
+    y = np.interp(x, quantiles, wanted)
+    y += low * np.minimum(x - quantiles[0], 0) + high * np.maximum(x - quantiles[-1], 0)
+    secant = np.diff(y) / np.diff(x)
+    slope = np.sqrt(np.append(secant, secant[-1]) * np.insert(secant, 0, secant[0]))
+    heights = np.diff(y) * num_bins / (2 * bound)
+    return (
+        np.log(np.maximum(share - MIN_WIDTH, 1e-9)),
+        _inverse_positive(heights),
+        _inverse_positive(slope),
+        y[0] + bound,
+    )

@@ -1,0 +1,1 @@
+"""Maps of images, and what makes a flow of images multi-scale."""

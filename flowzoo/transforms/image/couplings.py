@@ -1,0 +1,112 @@
+"""Couplings of images `(H, W, C)` by convolutional networks."""
+
+from abc import abstractmethod
+
+from flax import nnx
+import jax.numpy as jnp
+import numpy as np
+
+from flowzoo.nets.conv import ResidualConvNet
+from flowzoo.numerics.shapes import image_shape
+from flowzoo.transforms.coupling.affine_coupling import Coupling
+
+
+class ImageCoupling(Coupling):
+    """A `Coupling` whose s and t are the two halves of the output of one `ResidualConvNet`.
+
+    Args:
+      event_shape: `(H, W, C)`.
+      parity: 0 or 1, which of the two parts is kept.
+      hidden_channels, num_blocks, context_size: of the `ResidualConvNet`.
+      rngs: draws the kernels.
+
+    Raises:
+      ValueError: if the event is not an image that can be parted, or the network refuses an option.
+    """
+
+    def __init__(
+        self,
+        event_shape: tuple[int, ...],
+        *,
+        parity: int = 0,
+        hidden_channels: int = 32,
+        num_blocks: int = 4,
+        context_size: int = 0,
+        rngs: nnx.Rngs,
+    ):
+        self.event_shape = image_shape(type(self).__name__, event_shape)
+        self.parity = parity % 2
+        self.context_size = context_size
+        kept, changed = self.num_channels()
+        self.net = ResidualConvNet(
+            kept,
+            2 * changed,
+            hidden_channels=hidden_channels,
+            num_blocks=num_blocks,
+            context_size=context_size,
+            rngs=rngs,
+        )
+
+    @abstractmethod
+    def num_channels(self) -> tuple[int, int]:
+        """Channels of what the network sees and of what is mapped."""
+
+    def scale_and_shift(self, kept, context):
+        log_scale, shift = jnp.split(self.net(kept, context), 2, axis=-1)
+        return log_scale, shift
+
+
+class CheckerboardCoupling(ImageCoupling):
+    """`ImageCoupling` that keeps the pixels where row + column + parity is even.
+
+    Args and errors are those of `ImageCoupling`.
+    """
+
+    def num_channels(self):
+        height, width, channels = self.event_shape
+        if height * width < 2:
+            raise ValueError(
+                f"CheckerboardCoupling got event_shape {self.event_shape}, expected two pixels or "
+                "more."
+            )
+        return channels, channels
+
+    def _is_kept(self) -> np.ndarray:
+        row, column = np.indices(self.event_shape[:2])
+        return ((row + column + self.parity) % 2 == 0)[..., None]
+
+    def split(self, x):
+        return jnp.where(self._is_kept(), x, 0), x
+
+    def merge(self, kept, changed):
+        return changed
+
+    def scale_and_shift(self, kept, context):
+        # The whole image counts as changed; zeros here map what is kept by the identity.
+        return tuple(
+            jnp.where(self._is_kept(), 0, a) for a in super().scale_and_shift(kept, context)
+        )
+
+
+class ChannelCoupling(ImageCoupling):
+    """`ImageCoupling` that keeps the first half of the channels, or with parity 1 the second.
+
+    Args and errors are those of `ImageCoupling`.
+    """
+
+    def num_channels(self):
+        channels = self.event_shape[-1]
+        if channels < 2:
+            raise ValueError(
+                f"ChannelCoupling got event_shape {self.event_shape}, expected two channels or "
+                "more; Squeeze makes four of one."
+            )
+        return (channels + 1 - self.parity) // 2, (channels + self.parity) // 2
+
+    def split(self, x):
+        parts = jnp.split(x, [(self.event_shape[-1] + 1) // 2], axis=-1)
+        return tuple(parts[::-1] if self.parity else parts)
+
+    def merge(self, kept, changed):
+        kept = jnp.broadcast_to(kept, (*changed.shape[:-1], kept.shape[-1]))
+        return jnp.concatenate([changed, kept] if self.parity else [kept, changed], -1)

@@ -1,0 +1,114 @@
+"""What makes a flow of images `(H, W, C)` multi-scale: squeezing and factoring out."""
+
+import math
+
+import jax.numpy as jnp
+
+from flowzoo.numerics.shapes import image_shape
+from flowzoo.transforms.transform import Transform
+
+
+class Squeeze(Transform):
+    """`(H, W, C) → (H/2, W/2, 4C)`: each 2 × 2 block of pixels becomes one pixel; `log_det = 0`.
+
+    The new channels are ordered by row, column and old channel.
+
+    Raises:
+      ValueError: if the event is not an image of even height and width.
+    """
+
+    def __init__(self, event_shape: tuple[int, ...]):
+        self.event_shape = image_shape("Squeeze", event_shape)
+        if self.event_shape[0] % 2 or self.event_shape[1] % 2:
+            raise ValueError(
+                f"Squeeze got event_shape {self.event_shape}, expected an even height and width."
+            )
+
+    @property
+    def latent_shape(self):
+        height, width, channels = self.event_shape
+        return height // 2, width // 2, 4 * channels
+
+    def forward_and_log_det(self, x, context=None):
+        self.check_event(x)
+        height, width, channels = self.event_shape
+        batch_shape = x.shape[:-3]
+        z = x.reshape(*batch_shape, height // 2, 2, width // 2, 2, channels)
+        z = jnp.moveaxis(z, -4, -3).reshape(*batch_shape, *self.latent_shape)
+        return z, jnp.zeros(batch_shape, x.dtype)
+
+    def inverse_and_log_det(self, z, context=None):
+        self.check_latent(z)
+        height, width, channels = self.event_shape
+        batch_shape = z.shape[:-3]
+        x = z.reshape(*batch_shape, height // 2, width // 2, 2, 2, channels)
+        x = jnp.moveaxis(x, -3, -4).reshape(*batch_shape, *self.event_shape)
+        return x, jnp.zeros(batch_shape, z.dtype)
+
+
+class FactorOut(Transform):
+    """`z = (g(x_{1…K}), x_{K+1…C})`, flat: g maps the first K channels, the others are latents.
+
+    Args:
+      event_shape: `(H, W, C)`.
+      transform: g, of events `(H, W, K)` with 0 < K < C and latents of any shape.
+
+    Raises:
+      ValueError: if g takes other events.
+    """
+
+    def __init__(self, event_shape: tuple[int, ...], transform: Transform):
+        self.event_shape = image_shape("FactorOut", event_shape)
+        inner, channels = transform.event_shape, self.event_shape[-1]
+        if inner[:-1] != self.event_shape[:-1] or not 0 < inner[-1] < channels:
+            raise ValueError(
+                f"FactorOut got event_shape {self.event_shape} and a transform of events {inner}, "
+                f"expected a transform of the same height and width and 1 … {channels - 1} "
+                "channels."
+            )
+        self.transform = transform
+
+    @property
+    def latent_shape(self):
+        return (math.prod(self.event_shape),)
+
+    def _split(self, x):
+        return jnp.split(x, [self.transform.event_shape[-1]], axis=-1)
+
+    def _join(self, inner, rest):
+        inner = inner.reshape(*inner.shape[: inner.ndim - len(self.transform.latent_shape)], -1)
+        rest = rest.reshape(*rest.shape[:-3], -1)
+        rest = jnp.broadcast_to(rest, (*inner.shape[:-1], rest.shape[-1]))
+        return jnp.concatenate([inner, rest], -1)
+
+    def forward_and_log_det(self, x, context=None):
+        self.check_event(x)
+        x, rest = self._split(x)
+        z, log_det = self.transform.forward_and_log_det(x, context)
+        return self._join(z, rest), log_det
+
+    def inverse_and_log_det(self, z, context=None):
+        self.check_latent(z)
+        z, rest = jnp.split(z, [math.prod(self.transform.latent_shape)], axis=-1)
+        z = z.reshape(*z.shape[:-1], *self.transform.latent_shape)
+        x, log_det = self.transform.inverse_and_log_det(z, context)
+        height, width, channels = self.transform.event_shape
+        rest = rest.reshape(*rest.shape[:-1], height, width, self.event_shape[-1] - channels)
+        rest = jnp.broadcast_to(rest, (*x.shape[:-3], *rest.shape[-3:]))
+        return jnp.concatenate([x, rest], -1), log_det
+
+    @property
+    def data_dependent(self):
+        return self.transform.data_dependent
+
+    def initialize(self, x, context=None):
+        x, rest = self._split(x)
+        return self._join(self.transform.initialize(x, context), rest)
+
+    @property
+    def has_statistics(self):
+        return self.transform.has_statistics
+
+    def update_statistics(self, x, context=None):
+        x, rest = self._split(x)
+        return self._join(self.transform.update_statistics(x, context), rest)

@@ -1,0 +1,1 @@
+"""Maps that bring data or their energies to a common scale."""

@@ -1,0 +1,1 @@
+"""Maps between the real line and bounded domains."""

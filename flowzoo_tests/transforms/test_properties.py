@@ -1,0 +1,180 @@
+"""Properties that every transform must have, driven by the registry."""
+
+import functools
+
+import chex
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from flowzoo_tests.transforms.registry import TRANSFORMS
+
+pytestmark = pytest.mark.parametrize("name", TRANSFORMS)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilation():
+    """Every program here runs a few times on a few numbers: compiling it is all that costs."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+# XLA's older code generator, which takes half the time.
+jit = functools.partial(jax.jit, compiler_options={"xla_cpu_use_fusion_emitters": False})
+
+
+@functools.cache
+def arrays(name, perturb):
+    # Built in double precision, so that a cast to single is exact enough for both.
+    with jax.enable_x64(True):
+        transform = TRANSFORMS[name](nnx.Rngs(0))
+    graph, parameters, rest = nnx.split(transform, nnx.Param, ...)
+    if perturb:
+        rng = np.random.default_rng(1)
+        parameters = jax.tree.map(
+            lambda a: (a + 0.1 * rng.normal(size=a.shape)).astype(a.dtype), parameters
+        )
+    return jax.tree.map(np.asarray, nnx.merge(graph, parameters, rest))
+
+
+def build(name, dtype=jnp.float32, perturb=True):
+    """A transform in general position: constructors often start at the identity."""
+
+    def cast(a):
+        return jnp.asarray(a, dtype if np.issubdtype(a.dtype, np.floating) else None)
+
+    return jax.tree.map(cast, arrays(name, perturb))
+
+
+def events(transform, batch_shape=(), seed=2, dtype=jnp.float32):
+    shape = batch_shape + transform.event_shape
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), dtype)
+
+
+def context_for(transform, batch_shape=(), seed=3, dtype=jnp.float32, ignored=0):
+    """A context for it; of size `ignored`, if not zero, where it takes none."""
+    size = getattr(transform, "context_size", 0) or ignored
+    if not size:
+        return None
+    return jnp.asarray(np.random.default_rng(seed).normal(size=batch_shape + (size,)), dtype)
+
+
+def there_and_back(transform, x, context):
+    z, log_det = transform.forward_and_log_det(x, context)
+    # The barrier keeps the compiler from using that z came from x.
+    back, inverse_log_det = transform.inverse_and_log_det(jax.lax.optimization_barrier(z), context)
+    return z, log_det, back, inverse_log_det
+
+
+jitted = jit(there_and_back)
+mapped = jit(jax.vmap(there_and_back, in_axes=(None, 0, 0)))
+
+
+@jit
+def round_trip(transform, x, context):
+    z, log_det, back, inverse_log_det = there_and_back(transform, x, context)
+    derived = transform.forward(x, context), transform.inverse(z, context)
+    return (z, log_det, back, inverse_log_det), derived
+
+
+@jit
+def jacobians(transform, x, context):
+    """log-det at x, the Jacobian `[D, D]` of forward there and that of inverse at its image."""
+
+    def jacobian(f, at):
+        return jax.jacrev(lambda v: f(v.reshape(at.shape), context).reshape(-1))(at.reshape(-1))
+
+    z, log_det = transform.forward_and_log_det(x, context)
+    return log_det, jacobian(transform.forward, x), jacobian(transform.inverse, z)
+
+
+@jit
+def gradients_and_outputs(transform, x, context):
+    def total(transform, x):
+        z, log_det = transform.forward_and_log_det(x, context)
+        return (z.sum() + log_det.sum()), (z, log_det)
+
+    return nnx.grad(total, argnums=(0, 1), has_aux=True)(transform, x)
+
+
+def test_round_trip(name, x64):
+    transform = build(name, jnp.float64)
+    x = 2 * events(transform, (7, 2), dtype=jnp.float64)
+    context = context_for(transform, (7, 2), dtype=jnp.float64)
+    (z, log_det, back, inverse_log_det), derived = round_trip(transform, x, context)
+    chex.assert_shape(z, (7, 2, *transform.latent_shape))
+    chex.assert_shape([log_det, inverse_log_det], (7, 2))
+    np.testing.assert_allclose(back, x, atol=1e-8)
+    np.testing.assert_allclose(log_det, -inverse_log_det, atol=1e-8)
+    # Two copies of one computation may be fused differently.
+    chex.assert_trees_all_close(derived, (z, back), rtol=1e-13, atol=1e-13)
+
+
+def test_log_det_is_that_of_the_jacobian(name, x64):
+    transform = build(name, jnp.float64)
+    x, context = events(transform, dtype=jnp.float64), context_for(transform, dtype=jnp.float64)
+    log_det, jacobian, inverse_jacobian = jacobians(transform, x, context)
+    np.testing.assert_allclose(log_det, np.linalg.slogdet(jacobian)[1], rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(inverse_jacobian @ jacobian, np.eye(x.size), atol=1e-7)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-6, 30.0, 1e4])
+def test_extreme_inputs_stay_finite(name, scale):
+    transform = build(name)
+    x = scale * np.sign(events(transform, (4,)))
+    gradients, outputs = gradients_and_outputs(transform, x, context_for(transform, (4,)))
+    chex.assert_tree_all_finite((jax.tree.leaves(gradients), outputs))
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_dtype_is_kept(name, dtype, x64):
+    transform = build(name, dtype)
+    x, context = events(transform, (3,), dtype=dtype), context_for(transform, (3,), dtype=dtype)
+    outputs = jax.eval_shape(there_and_back, transform, x, context)
+    assert [a.dtype for a in outputs] == [dtype] * 4
+
+
+def test_jit_vmap_and_loop_agree(name):
+    transform = build(name)
+    x, context = events(transform, (3,)), context_for(transform, (3,), ignored=2)
+    batch = jitted(transform, x, context)
+    loop = [jitted(transform, *one) for one in zip(x, context, strict=True)]
+    for other in (mapped(transform, x, context), jax.tree.map(lambda *a: np.stack(a), *loop)):
+        chex.assert_trees_all_close(other[:2], batch[:2], atol=1e-5, rtol=1e-5)
+        chex.assert_trees_all_close(other[2:], batch[2:], atol=1e-4, rtol=1e-4)
+    eager = transform.forward_and_log_det(x, context)
+    chex.assert_trees_all_close(eager, batch[:2], atol=1e-5, rtol=1e-5)
+
+
+def test_is_a_plain_pytree(name):
+    transform = build(name)
+    leaves, structure = jax.tree.flatten(transform)
+    rebuilt = jax.tree.unflatten(structure, leaves)
+    assert hash(structure) == hash(jax.tree.structure(rebuilt))
+    x, context = events(transform), context_for(transform, ignored=2)
+    chex.assert_trees_all_equal(jitted(rebuilt, x, context), jitted(transform, x, context))
+
+
+def test_state_saves_and_loads(name):
+    trained, fresh = build(name), build(name, perturb=False)
+    x, context = events(trained), context_for(trained, ignored=2)
+    nnx.update(fresh, nnx.to_pure_dict(nnx.state(trained)))
+    chex.assert_trees_all_equal(jitted(fresh, x, context), jitted(trained, x, context))
+
+
+def test_context_changes_the_result_only_where_there_is_one(name):
+    transform = build(name)
+    x, context = events(transform), context_for(transform, ignored=2)
+    other = context_for(transform, seed=4, ignored=2)
+    z, moved = jitted(transform, x, context)[0], jitted(transform, x, other)[0]
+    assert bool(np.any(z != moved)) == bool(getattr(transform, "context_size", 0))
+
+
+def test_wrong_shape_is_refused(name):
+    transform = build(name)
+    wrong = np.zeros((2, *transform.event_shape[:-1], transform.event_shape[-1] + 1), np.float32)
+    with pytest.raises(ValueError, match="expected"):
+        transform.forward_and_log_det(wrong, context_for(transform, (2,)))
