@@ -2,8 +2,12 @@
 
 A checkpoint holds flat dictionaries of arrays, named by their place in `TrainState`, in two items:
 `best`, the variables with the best validation likelihood, which is all that evaluation reads, and
-`progress`, the rest.
+`progress`, the rest. Beside the files of an item lie their SHA-256, without which a flipped bit
+would come back as a parameter.
 """
+
+import hashlib
+import json
 
 from etils import epath
 from flax import nnx
@@ -16,6 +20,7 @@ from flowzoo.training.state import Best, TrainState, Variables
 
 FOLDER = "checkpoints"
 KEEP = 2
+CHECKSUMS = "sha256.json"
 
 
 class Checkpoints:
@@ -41,8 +46,14 @@ class Checkpoints:
             create=not read_only,
             cleanup_tmp_directories=not read_only,
         )
-        handlers = {item: ocp.StandardCheckpointHandler() for item in ("best", "progress")}
-        self.manager = ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
+        registry = ocp.handlers.DefaultCheckpointHandlerRegistry()
+        for item in ("best", "progress"):
+            handler = _Checksummed()
+            registry.add(item, ocp.args.StandardSave, handler)
+            registry.add(item, ocp.args.StandardRestore, handler)
+        self.manager = ocp.CheckpointManager(
+            self.folder, options=options, handler_registry=registry
+        )
 
     def latest_step(self) -> int | None:
         """The step of the newest complete checkpoint, None if there is none."""
@@ -96,6 +107,8 @@ class Checkpoints:
     def _restore(self, **items: Arrays) -> Arrays:
         step = self.latest_step()
         try:
+            for name in items:
+                _verify(self.folder / str(step) / name)
             saved = self.manager.item_metadata(step)
             for name, template in items.items():
                 from_arrays(dict(saved[name]), template)
@@ -121,6 +134,43 @@ class Checkpoints:
     def close(self) -> None:
         """Finishes what is being saved and lets go of the folder."""
         self.manager.close()
+
+
+class _Checksummed(ocp.StandardCheckpointHandler):
+    """Adds the SHA-256 of each file before Orbax gives the folder its final name."""
+
+    def finalize(self, directory: epath.Path) -> None:
+        super().finalize(directory)
+        if jax.process_index() == 0:
+            (directory / CHECKSUMS).write_text(json.dumps(_checksums(directory), indent=2) + "\n")
+
+
+def _checksums(item: epath.Path) -> dict[str, str]:
+    """The SHA-256 of each file in the folder of an item, by its path there."""
+    found, folders = {}, [item]
+    while folders:
+        for path in folders.pop().iterdir():
+            if path.is_dir():
+                folders.append(path)
+            elif path.name not in _UNHASHED:
+                name = path.relative_to(item).as_posix()
+                found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
+
+
+# Orbax writes the second one when all else is done, and nothing in it is read.
+_UNHASHED = (CHECKSUMS, "commit_success.txt")
+
+
+def _verify(item: epath.Path) -> None:
+    """Raises ValueError if a file of an item is missing or differs from what was saved."""
+    path = item / CHECKSUMS
+    if not path.exists():  # a checkpoint of flowzoo 0.1.0
+        return
+    expected, found = json.loads(path.read_text()), _checksums(item)
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            raise ValueError(f"the file {item.name}/{name} is not the one that was saved.")
 
 
 def _items(arrays: Arrays) -> tuple[Arrays, Arrays]:

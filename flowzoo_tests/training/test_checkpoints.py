@@ -141,3 +141,23 @@ def test_a_diverging_run_keeps_the_last_good_checkpoint(tmp_path):
     state = final_state(tmp_path / "run", config)
     assert int(state.step) > 0
     chex.assert_tree_all_finite(to_arrays(state.variables))
+
+
+def test_flipped_bits_are_refused(workdir):
+    (checkpoint,) = sorted((workdir / "checkpoints").iterdir())[-1:]
+    files = [path for item in ("best", "progress") for path in (checkpoint / item).rglob("*")]
+    files = [p for p in files if p.is_file() and p.name != "commit_success.txt"]
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        path = files[rng.integers(len(files))]
+        whole = path.read_bytes()
+        damaged = bytearray(whole)
+        damaged[rng.integers(len(damaged))] ^= 1 << int(rng.integers(8))
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match="cannot be restored"):
+            final_state(workdir)
+        path.write_bytes(whole)
+    final_state(workdir)
+    next(iter((checkpoint / "best" / "d").iterdir())).unlink()
+    with pytest.raises(ValueError, match="best/d/.* is not the one that was saved"):
+        load_run(workdir)
