@@ -13,6 +13,9 @@ arrays `Y = X Wᵀ + b` and `Δ = ∂loss/∂Y`, both [B, D], and the ordinary g
                and `log|det W|` contributes (W, 0)
   data_terms   ΔW = G, Δb = g, and `log|det W|` contributes nothing
   ordinary     what autodiff gives: G, g and (W^{-T}, 0)
+  multiplicative
+               E = G Wᵀ + g bᵀ = Δᵀ Y and g, the gradient of the factor by which W changes, for
+               optimizers that multiply by W themselves; `log|det W|` contributes (I, 0)
 
 The gradient in x is the ordinary one under every rule. `relative` and `transposed` are the ordinary
 gradient multiplied by a positive definite metric, hence descent directions with the same zeros.
@@ -33,7 +36,16 @@ import functools
 import jax
 import jax.numpy as jnp
 
-RULES = ("ordinary", "relative", "relative_radial", "transposed", "data_terms")
+from flowzoo.relative import multiplicative
+
+RULES = (
+    "ordinary",
+    "relative",
+    "relative_radial",
+    "transposed",
+    "data_terms",
+    "multiplicative",
+)
 
 
 def check_rule(rule: str) -> None:
@@ -66,6 +78,8 @@ def affine(
         return _radial_affine(x, weight, bias)
     if rule == "transposed":
         return _transposed_affine(x, weight, bias)
+    if rule == "multiplicative":
+        return multiplicative.affine(x, weight, bias)
     return _affine(x, weight, bias)
 
 
@@ -78,6 +92,8 @@ def log_abs_det(weight: jax.Array, bias: jax.Array | None, rule: str = "ordinary
     check_rule(rule)
     if rule == "ordinary":
         return jnp.linalg.slogdet(weight)[1]
+    if rule == "multiplicative":
+        return multiplicative.log_abs_det(weight, bias)
     return _log_abs_det(weight, bias, rule)
 
 

@@ -20,24 +20,19 @@ leaves it out, and its fixed points are not stationary points of the likelihood.
 """
 
 from collections.abc import Iterable, Mapping
-import types
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from flowzoo.relative.selection import leaves_by_path, select
-
-BIAS_NAMES: Mapping[str, str] = types.MappingProxyType(
-    {"kernel": "bias", "weight": "bias", "w": "b", "W": "b"}
-)
+from flowzoo.relative.per_matrix import BIAS_NAMES, Layout, per_matrix
 
 
 def scale_by_relative_gradient(
     weights: str | Iterable[str],
     *,
-    layout: Literal["in_out", "out_in"],
+    layout: Layout,
     variant: Literal["relative", "transposed"] = "relative",
     add_log_det: float | jax.Array = 0.0,
     bias_names: Mapping[str, str] = BIAS_NAMES,
@@ -97,53 +92,24 @@ def scale_by_relative_gradient(
     Source: Gresele et al., "Relative gradient optimization of the Jacobian term in unsupervised
     deep learning", arXiv 2006.15090; in full at the top of this module.
     """
-    patterns = (weights,) if isinstance(weights, str) else tuple(weights)
-    if not patterns:
-        raise ValueError(
-            "The relative gradient got no paths in `weights`: name the square matrices it is for, "
-            "for example weights='params/Dense_*/kernel'."
-        )
-    if layout not in ("in_out", "out_in"):
-        raise ValueError(f"The layout is {layout!r}, expected 'in_out' or 'out_in'.")
     if variant not in ("relative", "transposed"):
         raise ValueError(f"The variant is {variant!r}, expected 'relative' or 'transposed'.")
 
-    def init(params: optax.Params) -> optax.EmptyState:
-        leaves = leaves_by_path(params)
-        if leaves:  # optax probes `init` with placeholders that have no leaves.
-            select(leaves, patterns, bias_names)
-        return optax.EmptyState()
+    def formula(w, b, grad, g):
+        # The gradient is multiplied first: the condition number of Wᵀ W is the square of W's.
+        if variant == "transposed":
+            return w @ (w.mT @ grad) - add_log_det * w, g
+        m = grad @ w.mT + g[..., :, None] * b[..., None, :]
+        return m @ w - add_log_det * w, jnp.matvec(m, b) + g - add_log_det * b
 
-    def update(
-        updates: optax.Updates,
-        state: optax.EmptyState,
-        params: optax.Params | None = None,
-        **extra_args,
-    ) -> tuple[optax.Updates, optax.EmptyState]:
-        del extra_args
-        if params is None:
-            raise ValueError(
-                "The relative gradient depends on the parameters' values: call "
-                "`update(gradients, state, params)`, got params=None."
-            )
-        values, new = leaves_by_path(params), leaves_by_path(updates)
-        for weight, bias in select(values, patterns, bias_names).items():
-            if weight not in new:
-                continue
-            arguments = values[weight], values.get(bias), new[weight], new.get(bias)
-            new[weight], new_bias = _relative_update(*arguments, layout, variant, add_log_det)
-            if new_bias is not None:
-                new[bias] = new_bias
-        return jax.tree.structure(updates).unflatten(new.values()), state
-
-    return optax.GradientTransformationExtraArgs(init, update)
+    return per_matrix(formula, weights, layout=layout, bias_names=bias_names)
 
 
 def relative_gradient(
     learning_rate: optax.ScalarOrSchedule,
     weights: str | Iterable[str],
     *,
-    layout: Literal["in_out", "out_in"],
+    layout: Layout,
     variant: Literal["relative", "transposed"] = "relative",
     add_log_det: float | jax.Array = 0.0,
     bias_names: Mapping[str, str] = BIAS_NAMES,
@@ -177,26 +143,3 @@ def relative_gradient(
         optax.scale_by_adam(b1=b1, b2=b2, eps=eps),
         optax.scale_by_learning_rate(learning_rate),
     )
-
-
-def _relative_update(weight, bias, weight_grad, bias_grad, layout, variant, add_log_det):
-    """Returns `(ΔW, Δb)` in the layout and the dtypes of the gradients; Δb is None without g."""
-    dtype = jnp.promote_types(jnp.result_type(weight, weight_grad), jnp.float32)
-    w, grad = jnp.asarray(weight, dtype), jnp.asarray(weight_grad, dtype)
-    if layout == "in_out":
-        w, grad = w.mT, grad.mT
-    # No bias is a bias of zero whose gradient is zero.
-    b = jnp.zeros(w.shape[:-1], dtype) if bias_grad is None else jnp.asarray(bias, dtype)
-    g = jnp.zeros_like(b) if bias_grad is None else jnp.asarray(bias_grad, dtype)
-
-    # The gradient is multiplied first: the condition number of Wᵀ W is the square of W's.
-    if variant == "relative":
-        m = grad @ w.mT + g[..., :, None] * b[..., None, :]
-        dw = m @ w - add_log_det * w
-        db = jnp.matvec(m, b) + g - add_log_det * b
-    else:
-        dw = w @ (w.mT @ grad) - add_log_det * w
-        db = g
-    if layout == "in_out":
-        dw = dw.mT
-    return dw.astype(weight_grad.dtype), None if bias_grad is None else db.astype(bias_grad.dtype)
