@@ -12,9 +12,11 @@ _LAZY = {
     "RawFlow": "flowzoo.raw_flow",
     "fit": "flowzoo.fitting",
     "list_pretrained": "flowzoo.pretrained",
+    "load": "flowzoo.pretrained",
     "load_dataset": "flowzoo.data",
     "load_pretrained": "flowzoo.pretrained",
     "relative_gradient": "flowzoo.relative",
+    "save": "flowzoo.pretrained",
     "save_pretrained": "flowzoo.pretrained",
     "scale_by_relative_gradient": "flowzoo.relative",
 }
@@ -26,3 +28,7 @@ def __getattr__(name: str):
     if name not in _LAZY:
         raise AttributeError(f"module 'flowzoo' has no attribute {name!r}")
     return getattr(importlib.import_module(_LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
