@@ -7,7 +7,7 @@ from flowzoo.zoo import build
 
 __version__ = "0.1.0"
 
-# Loaded when first used: they bring dataset and checkpoint libraries or optax with them.
+# Loaded when first used: most of them bring dataset and checkpoint libraries with them.
 _LAZY = {
     "RawFlow": "flowzoo.raw_flow",
     "fit": "flowzoo.fitting",
