@@ -21,10 +21,8 @@ def _path(keys: tuple) -> Path:
     return tuple(jax.tree_util.keystr((key,), simple=True) for key in keys)
 
 
-def select(
-    leaves: Mapping[Path, jax.Array], patterns: tuple[str, ...], bias_names: Mapping[str, str]
-) -> dict[Path, Path | None]:
-    """Maps the path of each selected matrix to that of its bias, after checking their shapes."""
+def select_by_name(leaves: Mapping[Path, jax.Array], patterns: tuple[str, ...]) -> list[Path]:
+    """The paths that match a pattern; every pattern must match one."""
     names = {path: "/".join(path) for path in leaves}
     for pattern in patterns:
         if not any(_matches(name, pattern) for name in names.values()):
@@ -33,10 +31,17 @@ def select(
                 f"The relative gradient was asked for {pattern!r}, which matches no parameter. "
                 f"The parameters are {listed}{', …' if len(names) > 12 else ''}."
             )
+    return [path for path, name in names.items() if any(_matches(name, p) for p in patterns)]
+
+
+def select(
+    leaves: Mapping[Path, jax.Array], patterns: tuple[str, ...], bias_names: Mapping[str, str]
+) -> dict[Path, Path | None]:
+    """Maps the path of each selected matrix to that of its bias, after checking their shapes."""
+    names = {path: "/".join(path) for path in leaves}
     selected = {}
-    for path, name in names.items():
-        if not any(_matches(name, pattern) for pattern in patterns):
-            continue
+    for path in select_by_name(leaves, patterns):
+        name = names[path]
         shape = jnp.shape(leaves[path])
         if len(shape) < 2 or shape[-1] != shape[-2]:
             raise ValueError(

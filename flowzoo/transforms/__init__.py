@@ -4,6 +4,8 @@ from flowzoo.numerics.variables import Constant
 from flowzoo.transforms.autoregressive.masked_autoregressive import MaskedAutoregressive
 from flowzoo.transforms.autoregressive.mixture_autoregressive import MixtureAutoregressive
 from flowzoo.transforms.convolution.conv1x1 import Invertible1x1Conv
+from flowzoo.transforms.convolution.masked import MaskedConv, emerging_conv
+from flowzoo.transforms.convolution.periodic import PeriodicConv
 from flowzoo.transforms.coupling.affine_coupling import AffineCoupling, alternating_mask
 from flowzoo.transforms.elementwise.affine import Affine, ConditionalAffine, Standardize
 from flowzoo.transforms.elementwise.mixture_cdf import MixtureCDF
@@ -45,8 +47,10 @@ __all__ = [
     "LearnedTanhMix",
     "Logit",
     "MaskedAutoregressive",
+    "MaskedConv",
     "MixtureAutoregressive",
     "MixtureCDF",
+    "PeriodicConv",
     "Permutation",
     "Radial",
     "RationalQuadraticSpline",
@@ -61,5 +65,6 @@ __all__ = [
     "Triangular",
     "Whiten",
     "alternating_mask",
+    "emerging_conv",
     "with_batch_statistics",
 ]
