@@ -3,10 +3,13 @@
 from flowzoo.numerics.variables import Constant
 from flowzoo.transforms.autoregressive.masked_autoregressive import MaskedAutoregressive
 from flowzoo.transforms.autoregressive.mixture_autoregressive import MixtureAutoregressive
+from flowzoo.transforms.autoregressive.spline_autoregressive import SplineAutoregressive
 from flowzoo.transforms.convolution.conv1x1 import Invertible1x1Conv
 from flowzoo.transforms.convolution.masked import MaskedConv, emerging_conv
 from flowzoo.transforms.convolution.periodic import PeriodicConv
-from flowzoo.transforms.coupling.affine_coupling import AffineCoupling, alternating_mask
+from flowzoo.transforms.coupling.affine_coupling import AffineCoupling
+from flowzoo.transforms.coupling.mask import alternating_mask
+from flowzoo.transforms.coupling.spline_coupling import SplineCoupling
 from flowzoo.transforms.elementwise.affine import Affine, ConditionalAffine, Standardize
 from flowzoo.transforms.elementwise.mixture_cdf import MixtureCDF
 from flowzoo.transforms.elementwise.nonlinearities import (
@@ -57,6 +60,8 @@ __all__ = [
     "Reshape",
     "Reverse",
     "SmoothLeakyReLU",
+    "SplineAutoregressive",
+    "SplineCoupling",
     "Squeeze",
     "Stack",
     "Standardize",

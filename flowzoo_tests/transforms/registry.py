@@ -78,6 +78,18 @@ TRANSFORMS = {
     "mixture_autoregressive": lambda rngs: T.MixtureAutoregressive(
         3, num_components=3, hidden_sizes=(6,), context_size=2, rngs=rngs
     ),
+    "spline_coupling": lambda rngs: T.SplineCoupling(
+        [0, 1, 1, 0, 0], num_bins=4, hidden_sizes=(6, 6), residual=True, context_size=2, rngs=rngs
+    ),
+    "spline_coupling_kept": lambda rngs: T.SplineCoupling(
+        [1, 0, 1], num_bins=3, hidden_sizes=(6,), map_kept=True, rngs=rngs
+    ),
+    "spline_autoregressive": lambda rngs: T.SplineAutoregressive(
+        3, num_bins=4, hidden_sizes=(6, 6), residual=True, context_size=2, rngs=rngs
+    ),
+    "spline_autoregressive_fixed_point": lambda rngs: T.SplineAutoregressive(
+        4, num_bins=3, hidden_sizes=(9,), inverse_method="fixed_point", rngs=rngs
+    ),
     "chain": lambda rngs: T.Chain(
         [T.Dense(3, rngs=rngs), T.SmoothLeakyReLU((3,)), T.Dense(3, rngs=rngs), T.Reverse(3)]
     ),

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from flax import nnx
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from flowzoo.nets.mlp import MLP
 from flowzoo.numerics.shapes import sum_event
 from flowzoo.numerics.smooth import bounded_log_scale
-from flowzoo.numerics.variables import Constant
+from flowzoo.transforms.coupling.mask import Masked
 from flowzoo.transforms.transform import Transform
 
 
@@ -56,7 +55,7 @@ class Coupling(Transform):
         return self.merge(kept, (changed - shift) * jnp.exp(-log_scale)), -log_det
 
 
-class AffineCoupling(Coupling):
+class AffineCoupling(Masked, Coupling):
     """`z_i = x_i` where the mask is 1, else `z_i = x_i exp(s_i(x_A, c)) + t_i(x_A, c)`.
 
     s and t are two networks that see the coordinates x_A where the mask is 1, and the context.
@@ -95,27 +94,13 @@ class AffineCoupling(Coupling):
         context_size: int = 0,
         rngs: nnx.Rngs,
     ):
-        mask = np.asarray(mask)
-        if not np.all((mask == 0) | (mask == 1)) or len(np.unique(mask)) < 2:
-            raise ValueError(
-                f"AffineCoupling got the mask {mask.tolist()}, expected zeros and ones, at least "
-                "one of each."
-            )
-        self.event_shape = mask.shape
+        super().__init__(mask)
         self.context_size = context_size
-        mask = mask.reshape(-1)
-        self.num_kept = int(mask.sum())
-        # The networks see and give a part of the event each, not all of it. Strided slices make a
-        # training step up to a sixth faster than the gather that other masks need.
-        self.stride_start = int(np.argmax(mask))
-        self.is_alternating = np.array_equal(mask, alternating_mask(mask.size, self.stride_start))
-        order = np.argsort(1 - mask, kind="stable")
-        self.order = None if self.is_alternating else Constant(jnp.asarray(order, jnp.int32))
 
         def net(activation):
             return MLP(
                 self.num_kept,
-                mask.size - self.num_kept,
+                self.num_changed,
                 hidden_sizes=hidden_sizes,
                 activation=activation,
                 context_size=context_size,
@@ -125,36 +110,5 @@ class AffineCoupling(Coupling):
 
         self.scale_net, self.shift_net = net(scale_activation), net(shift_activation)
 
-    def split(self, x):
-        x = x.reshape(*x.shape[: x.ndim - len(self.event_shape)], -1)
-        if self.is_alternating:
-            return x[..., self.stride_start :: 2], x[..., 1 - self.stride_start :: 2]
-        x = _take(x, self.order[...])
-        return x[..., : self.num_kept], x[..., self.num_kept :]
-
-    def merge(self, kept, changed):
-        kept = jnp.broadcast_to(kept, (*changed.shape[:-1], kept.shape[-1]))
-        if self.is_alternating:
-            x = _interleave(changed, kept) if self.stride_start else _interleave(kept, changed)
-        else:
-            x = _take(jnp.concatenate([kept, changed], -1), jnp.argsort(self.order[...]))
-        return x.reshape(*x.shape[:-1], *self.event_shape)
-
     def scale_and_shift(self, kept, context):
         return self.scale_net(kept, context), self.shift_net(kept, context)
-
-
-def _take(x: jax.Array, order: jax.Array) -> jax.Array:
-    return x.at[..., order].get(mode="promise_in_bounds", unique_indices=True)
-
-
-def _interleave(even: jax.Array, odd: jax.Array) -> jax.Array:
-    size = even.shape[-1] + odd.shape[-1]
-    padding = [(0, 0)] * (odd.ndim - 1) + [(0, size % 2)]
-    pairs = jnp.stack([even, jnp.pad(odd, padding)], -1)
-    return pairs.reshape(*pairs.shape[:-2], -1)[..., :size]
-
-
-def alternating_mask(dim: int, parity: int) -> np.ndarray:
-    """The mask `[D]` that is 1 at the coordinates of the given parity, 0 at the others."""
-    return (np.arange(dim) % 2 == parity % 2).astype(int)

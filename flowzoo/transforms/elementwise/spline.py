@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import ndtr, ndtri
 
+from flowzoo.numerics.rational_quadratic import MIN_WIDTH, Bin, evaluate_bin, invert_bin
 from flowzoo.numerics.smooth import MIN_SLOPE, positive
 from flowzoo.transforms.transform import Transform
 
-MIN_WIDTH = 1e-3  # of a bin, as a share of the whole interval
 # Rows of data that place the knots; more would not move them visibly.
 QUANTILE_ROWS = 20_000
 FINE = 8  # quantiles per bin
@@ -40,22 +40,19 @@ def _bins(knots: Knots) -> jax.Array:
     return jnp.stack([x[left], width, y[left], height, d[left], d[right]], -1)
 
 
-def _lookup(bins: jax.Array, knots: jax.Array, at: jax.Array) -> list[jax.Array]:
-    """For `at: [..., D]` the six numbers, each `[..., D]`, of the bins between `knots: [D, K + 1]`.
+def _lookup(bins: jax.Array, knots: jax.Array, at: jax.Array) -> Bin:
+    """For `at: [..., D]` the bins, of arrays `[..., D]`, that hold it between `knots: [D, K + 1]`.
 
     Comparing with every knot and gathering measures several times faster, gradients included, than
     sums over a one-hot axis of bins, and its memory does not grow with K.
     """
     index = (at[..., None] >= knots[:, 1:-1]).sum(-1)
     found = bins[jnp.arange(len(bins)), index]
-    return [found[..., i] for i in range(6)]
+    return Bin(*(found[..., i] for i in range(6)))
 
 
 def rational_quadratic(x: jax.Array, knots: Knots) -> tuple[jax.Array, jax.Array]:
-    """The spline's value and the logarithm of its slope.
-
-    In a bin of secant s and with t in [0, 1] the position in it,
-    `y = y_0 + h (s t² + d_0 t (1 − t)) / (s + (d_0 + d_1 − 2 s) t (1 − t))`.
+    """The spline's value and the logarithm of its slope; for the formula see `evaluate_bin`.
 
     Args:
       x: `[..., D]`.
@@ -63,18 +60,9 @@ def rational_quadratic(x: jax.Array, knots: Knots) -> tuple[jax.Array, jax.Array
 
     Returns:
       `y` and `log dy/dx`, both `[..., D]`.
-
-    Source: Gregory, Delbourgo, "Piecewise rational quadratic interpolation to monotonic data",
-    1982; Durkan, Bekasov, Murray, Papamakarios, "Neural spline flows", arXiv 1906.04032.
     """
     inside = jnp.clip(x, knots.x[:, 0], knots.x[:, -1])
-    x0, width, y0, height, d0, d1 = _lookup(_bins(knots), knots.x, inside)
-    t = (inside - x0) / width
-    secant, u = height / width, 1 - t
-    denominator = secant + (d0 + d1 - 2 * secant) * t * u
-    y = y0 + height * (secant * t * t + d0 * t * u) / denominator
-    ratio = secant / denominator
-    slope = ratio * ratio * (d1 * t * t + 2 * secant * t * u + d0 * u * u)
+    y, slope = evaluate_bin(inside, _lookup(_bins(knots), knots.x, inside))
     # Where clipping took something off, the slope above is that of the end.
     return y + (x - inside) * slope, jnp.log(slope)
 
@@ -90,15 +78,7 @@ def inverse_rational_quadratic(y: jax.Array, knots: Knots) -> tuple[jax.Array, j
       `x` and `log dy/dx` there, both `[..., D]`.
     """
     inside = jnp.clip(y, knots.y[:, 0], knots.y[:, -1])
-    x0, width, y0, height, d0, d1 = _lookup(_bins(knots), knots.y, inside)
-    secant, rest = height / width, inside - y0
-    curvature = rest * (d0 + d1 - 2 * secant)
-    a = height * (secant - d0) + curvature
-    b = height * d0 - curvature
-    c = -secant * rest
-    # The form of the root that does not cancel; b > 0 wherever a > 0.
-    t = jnp.clip(2 * c / (-b - jnp.sqrt(jnp.maximum(b * b - 4 * a * c, 0))), 0, 1)
-    x = x0 + t * width
+    x = invert_bin(inside, _lookup(_bins(knots), knots.y, inside))
     log_slope = rational_quadratic(x, knots)[1]
     return x + (y - inside) * jnp.exp(-log_slope), log_slope
 
