@@ -22,8 +22,13 @@ from flowzoo.transforms.elementwise.spline import RationalQuadraticSpline
 from flowzoo.transforms.image.couplings import ChannelCoupling, CheckerboardCoupling
 from flowzoo.transforms.image.multiscale import FactorOut, Squeeze
 from flowzoo.transforms.linear.dense import Dense
+from flowzoo.transforms.linear.householder import Householder
+from flowzoo.transforms.linear.orthogonal import Orthogonal
 from flowzoo.transforms.linear.permutation import Permutation, Reverse
+from flowzoo.transforms.linear.plu import PLU
+from flowzoo.transforms.linear.svd import QR, SVD
 from flowzoo.transforms.linear.triangular import Triangular
+from flowzoo.transforms.linear.triangular_linear import TriangularLinear
 from flowzoo.transforms.linear.whiten import Whiten
 from flowzoo.transforms.normalization.batch_norm import BatchNorm, with_batch_statistics
 from flowzoo.transforms.normalization.divisive import DivisiveNormalization
@@ -44,6 +49,7 @@ __all__ = [
     "Dense",
     "DivisiveNormalization",
     "FactorOut",
+    "Householder",
     "Inverse",
     "Invertible1x1Conv",
     "LearnedSmoothLeakyReLU",
@@ -53,12 +59,16 @@ __all__ = [
     "MaskedConv",
     "MixtureAutoregressive",
     "MixtureCDF",
+    "Orthogonal",
+    "PLU",
     "PeriodicConv",
     "Permutation",
+    "QR",
     "Radial",
     "RationalQuadraticSpline",
     "Reshape",
     "Reverse",
+    "SVD",
     "SmoothLeakyReLU",
     "SplineAutoregressive",
     "SplineCoupling",
@@ -68,6 +78,7 @@ __all__ = [
     "TanhMix",
     "Transform",
     "Triangular",
+    "TriangularLinear",
     "Whiten",
     "alternating_mask",
     "emerging_conv",
