@@ -85,7 +85,11 @@ QUICK = FLOW | dict(
 # Of the two flows with learned maps.
 TRAINING = dict(
     optimizer=dict(
-        learning_rate=3e-3, schedule="cosine", warmup_steps=300, dense_scale=0.4, clip_norm=30.0
+        learning_rate=3e-3,
+        schedule="cosine",
+        warmup_steps=300,
+        dense_learning_rate=1.2e-3,
+        clip_norm=30.0,
     ),
     parameter_average=0.998,
 )

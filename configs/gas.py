@@ -55,7 +55,9 @@ PAPER = dict(
 MODELS = {
     "relative_gradient": dict(
         model=FLOW,
-        optimizer=dict(learning_rate=2e-3, schedule="cosine", dense_scale=0.3, clip_norm=30.0),
+        optimizer=dict(
+            learning_rate=2e-3, schedule="cosine", dense_learning_rate=6e-4, clip_norm=30.0
+        ),
         batch_size=1000,
         num_epochs=50,
     ),

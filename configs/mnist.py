@@ -58,7 +58,7 @@ PAPER = dict(
 MODELS = {
     "relative_gradient": dict(
         model=FLOW,
-        optimizer=dict(learning_rate=2e-3, schedule="cosine", dense_scale=0.1),
+        optimizer=dict(learning_rate=2e-3, schedule="cosine", dense_learning_rate=2e-4),
         num_epochs=20,
     ),
     "paper": dict(

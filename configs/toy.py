@@ -41,7 +41,7 @@ def get_config(argument=None):
         argument,
         models,
         model=MODEL,
-        optimizer=dict(learning_rate=1e-2, schedule="cosine", dense_scale=0.3),
+        optimizer=dict(learning_rate=1e-2, schedule="cosine", dense_learning_rate=3e-3),
         num_epochs=100,
         patience=100,
     )

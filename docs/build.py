@@ -1,43 +1,28 @@
-"""Builds the reference documentation from the docstrings: `python docs/build.py [FOLDER]`.
+"""Builds the site: `python docs/build.py [--notebooks=run|show] [FOLDER]`, with the extra `docs`.
 
-Needs the extra `docs`. A warning, such as one of a docstring that cannot be read, ends it.
+A warning ends it. `run`, the default, executes the notebooks, which takes five minutes; results are
+kept in `docs/_build`, so that the next build is quick. `show` leaves the outputs out: the tests
+execute the notebooks already, with less work.
 """
 
+import argparse
 import pathlib
 import sys
-import warnings
 
-import pdoc
+from sphinx.cmd.build import main as sphinx
 
-import flowzoo
-
-ROOT = pathlib.Path(flowzoo.__file__).parent
+DOCS = pathlib.Path(__file__).parent
 
 
-def main(folder: str = "docs/_build") -> None:
-    """Writes one page of HTML for each module."""
-    pdoc.render.configure(docformat="google", show_source=False)
-    for name in flowzoo.__all__:
-        # Names that are imported when first used are no attributes yet, which pdoc looks for.
-        setattr(flowzoo, name, getattr(flowzoo, name))
-    warnings.simplefilter("error", UserWarning)
-    # Packages without `__all__` bring their modules along.
-    warnings.filterwarnings("ignore", "The module specification .* already been added")
-    # A recursive type of optax's.
-    warnings.filterwarnings("ignore", "Error parsing type annotation .*ArrayTree")
-    pdoc.pdoc(*modules(), output_directory=pathlib.Path(folder))
-
-
-def modules() -> list[str]:
-    """All modules but command lines, which define flags when imported, and benchmarks."""
-    names = []
-    for path in sorted(ROOT.rglob("*.py")):
-        parts = path.relative_to(ROOT.parent).with_suffix("").parts
-        if "benchmarks" in parts or "from absl import" in path.read_text(encoding="utf-8"):
-            continue
-        names.append(".".join(parts).removesuffix(".__init__"))
-    return names
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("folder", nargs="?", default=str(DOCS / "_build" / "html"))
+    parser.add_argument("--notebooks", choices=["run", "show"], default="run")
+    arguments = parser.parse_args()
+    mode = {"run": "cache", "show": "off"}[arguments.notebooks]
+    options = ["-q", "-b", "html", "--fail-on-warning"]
+    return sphinx([*options, "-D", f"nb_execution_mode={mode}", str(DOCS), arguments.folder])
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    sys.exit(main())

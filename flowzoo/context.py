@@ -68,3 +68,23 @@ class Features:
 
 
 ContextSpec = Labels | Features
+
+
+def to_json(context: ContextSpec | None) -> dict[str, int] | None:
+    """`{"labels": 10}`, `{"features": 3}` or None."""
+    return None if context is None else {type(context).__name__.lower(): context.size}
+
+
+def from_json(encoded: dict[str, int] | None) -> ContextSpec | None:
+    """The inverse of `to_json`.
+
+    Raises:
+      ValueError: if it is another kind of context.
+    """
+    if encoded is None:
+        return None
+    ((kind, size),) = encoded.items()
+    kinds = {"labels": Labels, "features": Features}
+    if kind not in kinds:
+        raise ValueError(f"Unknown context {kind!r}, expected labels or features.")
+    return kinds[kind](size)

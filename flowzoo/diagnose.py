@@ -19,7 +19,7 @@ def main(argv: list[str]) -> None:
     import jax
     import numpy as np
 
-    from flowzoo.pretrained.load import load_pretrained_run
+    from flowzoo.pretrained.runs import load_pretrained_run
     from flowzoo.reporting import diagnostics
     from flowzoo.training.devices import enable_compilation_cache
     from flowzoo.training.evaluation import evaluation_key

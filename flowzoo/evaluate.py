@@ -15,7 +15,7 @@ def main(argv: list[str]) -> None:
     del argv
     command_line.require_one({"workdir": _WORKDIR.value, "pretrained": _PRETRAINED.value}, EXAMPLE)
 
-    from flowzoo.pretrained.load import load_pretrained_run
+    from flowzoo.pretrained.runs import load_pretrained_run
     from flowzoo.reporting.results import comparison, describe
     from flowzoo.training.devices import enable_compilation_cache
     from flowzoo.training.evaluation import test_results

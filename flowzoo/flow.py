@@ -21,6 +21,10 @@ class Flow(nnx.Module):
       transform: the invertible map `f`.
       context: what the flow is conditioned on, None for an unconditional flow.
 
+    Attributes:
+      recipe: what `flowzoo.build` was given, as JSON, by which a file of the flow can say how to
+        build it again; None for a flow that was put together by hand.
+
     Raises:
       ValueError: if the base and the transform disagree on the shape of a latent.
 
@@ -45,6 +49,7 @@ class Flow(nnx.Module):
         self.base = base
         self.transform = transform
         self.context = context
+        self.recipe: str | None = None
 
     @property
     def event_shape(self) -> tuple[int, ...]:

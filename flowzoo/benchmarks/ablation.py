@@ -38,7 +38,7 @@ PAPER = dict(
     gaussianize=False,
     init="orthogonal",
 )
-PLAIN = dict(learning_rate=1e-3, schedule="constant", dense_scale=1.0, clip_norm=None)
+PLAIN = dict(learning_rate=1e-3, schedule="constant", dense_learning_rate=None, clip_norm=None)
 
 
 def variants(best: config_dict.ConfigDict) -> dict[str, config_dict.ConfigDict]:

@@ -13,7 +13,7 @@ _NUM_TRAIN, _NUM_VALIDATION = 1297, 250
 def load_digits(*, seed: int) -> Dataset:
     """1,797 digits of 8 × 8 pixels with levels 0 … 16: `z = logit(α + (1 − 2α)(x + u)/17)`.
 
-    Split 1,297 / 250 / 250 after a shuffle by `seed`. α = 0.01 keeps |z| below 4.6: border pixels
+    Split 1,297 / 250 / 250 after a shuffle by `seed`. α = 0.01 keeps `|z|` below 4.6: border pixels
     are 0 in nearly every image, so that their dequantization noise would otherwise become tails
     that reach −13 (α = 1e-6) and cost a full-covariance Gaussian 0.05 bits per dimension.
 

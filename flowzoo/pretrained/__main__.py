@@ -40,9 +40,9 @@ def main(argv: list[str]) -> None:
 
             print(markdown(show_pretrained(name, base=_BASE.value)), end="")
         case ["safetensors", name, path]:
-            from flowzoo.pretrained import load_pretrained, save_safetensors
+            from flowzoo.pretrained import load_pretrained, save
 
-            save_safetensors(load_pretrained(name, base=_BASE.value), path)
+            save(load_pretrained(name, base=_BASE.value), path)
             print(f"{name} in {path}")
         case ["export", workdir, directory]:
             export(workdir, directory)

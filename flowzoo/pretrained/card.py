@@ -1,6 +1,6 @@
 """Model cards: what a pretrained model is, how it was made, and how to build it again."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 import dataclasses
 import functools
 import json
@@ -9,7 +9,8 @@ from typing import Any
 from flax import nnx
 import jax
 
-from flowzoo.context import ContextSpec, Features, Labels
+from flowzoo.context import from_json, to_json
+from flowzoo.flow import Flow
 from flowzoo.pretrained.preprocessing import from_spec, to_spec
 from flowzoo.raw_flow import RawFlow
 from flowzoo.zoo import build
@@ -83,12 +84,11 @@ def make_card(raw: RawFlow, *, name: str, model: Mapping[str, Any], seed: int, *
     Raises:
       ValueError: if the preprocessing cannot be saved.
     """
-    context = raw.context and {type(raw.context).__name__.lower(): raw.context.size}
     contents = {
         "name": name,
         "model": dict(model),
         "event_shape": raw.flow.event_shape,
-        "context": context,
+        "context": to_json(raw.context),
         "preprocessing": to_spec(raw.preprocessing),
         "levels": raw.levels,
         "image_shape": raw.image_shape,
@@ -104,33 +104,37 @@ def skeleton(card: Card) -> tuple[nnx.GraphDef, nnx.State]:
     Raises:
       ValueError: if this version of flowzoo cannot build the model.
     """
-
-    def make() -> RawFlow:
-        rngs = nnx.Rngs(jax.random.key(card["seed"]))
-        flow = build(
-            card["model"], tuple(card["event_shape"]), context=_context(card["context"]), rngs=rngs
-        )
-        return RawFlow(
-            flow,
+    flow = _flow(card, seed=card["seed"])
+    return _abstract(
+        lambda: RawFlow(
+            flow(),
             from_spec(card["preprocessing"]),
             levels=card["levels"],
             image_shape=card["image_shape"],
             card=card,
-        )
+        ),
+        card["model"],
+    )
 
+
+def skeleton_of_flow(recipe: str) -> tuple[nnx.GraphDef, nnx.State]:
+    """As `skeleton`, of a flow that `flowzoo.build` made: from `Flow.recipe`."""
+    known = json.loads(recipe)
+    return _abstract(_flow(known, seed=0), known["model"])
+
+
+def _flow(known: Mapping[str, Any], seed: int) -> Callable[[], Flow]:
+    return lambda: build(
+        known["model"],
+        tuple(known["event_shape"]),
+        context=from_json(known["context"]),
+        rngs=nnx.Rngs(jax.random.key(seed)),
+    )
+
+
+def _abstract(make: Callable[[], nnx.Module], model: Mapping[str, Any]):
     # Random degrees are numbers that shapes depend on, which an abstract model has not.
-    abstract = card["model"].get("degrees") != "random"
-    return nnx.split(nnx.eval_shape(make) if abstract else make())
-
-
-def _context(encoded: dict[str, int] | None) -> ContextSpec | None:
-    if encoded is None:
-        return None
-    ((kind, size),) = encoded.items()
-    kinds = {"labels": Labels, "features": Features}
-    if kind not in kinds:
-        raise ValueError(f"Unknown context {kind!r}, expected labels or features.")
-    return kinds[kind](size)
+    return nnx.split(make() if model.get("degrees") == "random" else nnx.eval_shape(make))
 
 
 def markdown(card: Mapping[str, Any]) -> str:

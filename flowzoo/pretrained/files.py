@@ -1,13 +1,17 @@
 """A model as a directory, every file of it under a SHA-256.
 
-    manifest.json   format version, and the SHA-256 of every other file
-    card.json       the model card; README.md is the same for people
-    config.json     the config of the run that trained the model, if there was one
-    checkpoint/     Orbax: the arrays of the model, without any optimizer's
+    manifest.json            format version, and the SHA-256 of every other file
+    card.json                the model card; README.md is the same for people
+    config.json              the config of the run that trained the model, if there was one
+    weights.safetensors.gz   the arrays of the model, without any optimizer's; gunzip makes a file
+                             that other programs read
 
-Format versions: 1.
+Format version 2. Version 1, which is still read, had the arrays in an Orbax folder `checkpoint`,
+and one recipe for all fully connected flows.
 """
 
+from collections.abc import Callable
+import gzip
 import hashlib
 import json
 import os
@@ -23,16 +27,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from flowzoo.numerics.named_arrays import Arrays, from_arrays, to_arrays
+from flowzoo.pretrained import tensors
 from flowzoo.pretrained.card import Card, markdown, skeleton
 from flowzoo.raw_flow import RawFlow
 
-FORMAT_VERSION = 1
-MANIFEST, CARD, CONFIG, README, CHECKPOINT = (
+FORMAT_VERSION = 2
+MANIFEST, CARD, CONFIG, README, WEIGHTS = (
     "manifest.json",
     "card.json",
     "config.json",
     "README.md",
-    "checkpoint",
+    "weights.safetensors.gz",
 )
 
 
@@ -56,8 +61,6 @@ def save_pretrained(
       FileExistsError: if the directory exists.
       ValueError: if the model has no card.
     """
-    import orbax.checkpoint as ocp
-
     directory = pathlib.Path(directory).absolute()
     if directory.exists():
         raise FileExistsError(f"{directory} exists; choose another directory, or delete it first.")
@@ -66,10 +69,8 @@ def save_pretrained(
     with tempfile.TemporaryDirectory(dir=directory.parent, prefix=f".{directory.name}.") as folder:
         staging = pathlib.Path(folder, "model")
         staging.mkdir()
-        with ocp.StandardCheckpointer() as checkpointer:
-            checkpointer.save(epath.Path(staging / CHECKPOINT), arrays)
-        # It would tell the world a path of this machine.
-        (staging / CHECKPOINT / "commit_success.txt").unlink(missing_ok=True)
+        # Masks and merged whitenings leave many zeros.
+        (staging / WEIGHTS).write_bytes(gzip.compress(tensors.to_bytes(arrays), mtime=0))
         (staging / CARD).write_text(model.card.text + "\n", encoding="utf-8")
         (staging / README).write_text(markdown(model.card), encoding="utf-8")
         if config is not None:
@@ -77,9 +78,8 @@ def save_pretrained(
         manifest = {
             "format_version": FORMAT_VERSION,
             "sha256": {
-                path.relative_to(staging).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-                for path in sorted(staging.rglob("*"))
-                if path.is_file()
+                path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+                for path in sorted(staging.iterdir())
             },
         }
         (staging / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
@@ -95,14 +95,23 @@ def read_directory(directory: epath.PathLike) -> RawFlow:
       ValueError: if a file is damaged, the format is newer than this version of flowzoo, or the
         arrays are not those of the model.
     """
-    import orbax.checkpoint as ocp
-
     directory = epath.Path(directory).absolute()
     verify(directory)
     card = read_card(directory)
-    with ocp.PyTreeCheckpointer() as checkpointer:
-        arrays = checkpointer.restore(directory / CHECKPOINT)
+    if (directory / WEIGHTS).exists():
+        data = gzip.decompress((directory / WEIGHTS).read_bytes())
+        arrays, _ = tensors.from_bytes(data, str(directory / WEIGHTS))
+    else:
+        arrays = _read_orbax(directory)
     return assemble(card, arrays, str(directory))
+
+
+def _read_orbax(directory: epath.Path) -> Arrays:
+    """The arrays of a model of format version 1."""
+    import orbax.checkpoint as ocp
+
+    with ocp.PyTreeCheckpointer() as checkpointer:
+        return checkpointer.restore(directory / "checkpoint")
 
 
 def read_card(directory: epath.PathLike) -> Card:
@@ -124,14 +133,27 @@ def assemble(card: Card, arrays: Arrays, where: str) -> RawFlow:
     Raises:
       ValueError: if this version cannot build the model, or the arrays are not those of the model.
     """
+    return fill(lambda: skeleton(card), arrays, where)
+
+
+def fill(
+    skeleton: Callable[[], tuple[nnx.GraphDef, nnx.State]], arrays: Arrays, where: str
+) -> nnx.Module:
+    """Puts arrays into a structure; errors as for `assemble`."""
     try:
-        graph, like = skeleton(card)
+        graph, like = skeleton()
         state = from_arrays(arrays, like)
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"The model in {where} cannot be built: {error} It may need a newer flowzoo."
         ) from error
-    return nnx.merge(graph, jax.tree.map(lambda a, b: jnp.asarray(a, b.dtype), state, like))
+
+    def place(a, b):
+        # Matrices may be stored in 16 bits; a flow in float64 stays one where JAX has it.
+        dtype = jax.dtypes.canonicalize_dtype(jnp.promote_types(a.dtype, b.dtype))
+        return jnp.asarray(a, dtype)
+
+    return nnx.merge(graph, jax.tree.map(place, state, like))
 
 
 def stored_arrays(model: RawFlow) -> Arrays:
@@ -175,15 +197,20 @@ def parse_manifest(data: bytes, where: str) -> dict[str, str]:
         raise ValueError(
             f"{where} is not a manifest of a pretrained model; it was damaged."
         ) from None
-    if version > FORMAT_VERSION:
-        raise ValueError(
-            f"{where} has format version {version}, but this flowzoo reads versions up to "
-            f"{FORMAT_VERSION}: install a newer flowzoo."
-        )
+    check_version(version, where)
     for name in files:
         if pathlib.PurePosixPath(name).is_absolute() or ".." in name.split("/"):
             raise ValueError(f"{where} names the file {name!r}, which lies outside the model.")
     return files
+
+
+def check_version(version: object, where: str) -> None:
+    """Raises ValueError unless this version of flowzoo reads that format version."""
+    if version not in range(1, FORMAT_VERSION + 1):
+        raise ValueError(
+            f"{where} has format version {version!r}, but this flowzoo reads versions 1 to "
+            f"{FORMAT_VERSION}: install a newer flowzoo, or get the pretrained model again."
+        )
 
 
 def verify(directory: epath.Path) -> None:

@@ -60,9 +60,9 @@ def load_pretrained(name_or_path: str | os.PathLike, *, base: str | None = None)
       (5,)
     """
     if str(name_or_path).endswith(".safetensors"):
-        from flowzoo.pretrained.single_file import load_safetensors
+        from flowzoo.pretrained.single_file import load
 
-        return load_safetensors(name_or_path)
+        return load(name_or_path)
     return files.read_directory(find(name_or_path, base=base))
 
 

@@ -2,7 +2,7 @@
 
 A layer is `y = W x + b` with `weight` W: [D, D], stored (out, in), and `bias` b: [D] or None. In
 arrays `Y = X Wᵀ + b` and `Δ = ∂loss/∂Y`, both [B, D], and the ordinary gradients are `G = Δᵀ X`,
-`g = Δᵀ 1` and, for the log-determinant, `W^{-T}`. The rules replace them by
+`g = Δᵀ 1` and, for the log-determinant, `W^{-T}`. The rules replace them by::
 
   relative     ΔW = (G Wᵀ + g bᵀ) W = Δᵀ (Y W)    Δb = (G Wᵀ + g bᵀ) b + g = Δᵀ (Y b + 1)
                and `log|det W|` contributes (W, b)

@@ -68,7 +68,7 @@ def scale_by_relative_gradient(
 
     Args:
       weights: path, or paths, of the matrices. `*` stands for anything within one name, `**` for
-        any number of names: "params/Dense_*/kernel", "**/weight". Every one must match a leaf, and
+        any number of names: `params/Dense_*/kernel`, `**/weight`. Every one must match a leaf, and
         every matched leaf must be square, `[..., D, D]`, where leading axes are stacked layers.
         Select only layers `y = W x + b` whose `log|det W|` is in the likelihood: the weights of
         conditioner networks are not relative.

@@ -34,12 +34,16 @@ def default_config() -> config_dict.ConfigDict:
         # relative (fused rule), relative_optax, transposed or ordinary.
         gradient="relative",
         optimizer=dict(
-            name="adam",  # adam or sgd
+            # adam, sgd, or one for the dense layers with Adam for everything else: relative_muon
+            # or relative_adam, which work in multiplicative coordinates, or optax's muon.
+            name="adam",
             learning_rate=1e-3,
-            # Factor of the learning rate for the dense layers' W. Adam moves all entries by about
-            # the rate, and a D × D matrix by up to D times that.
-            dense_scale=1.0,
-            momentum=0.9,  # of sgd
+            # Of the dense layers, None: the same. Of relative_muon it is the relative length of a
+            # step, below 0.83; Adam moves all entries by about the rate, and a D × D matrix by up
+            # to D times that. Both rates follow the schedule. Of W and b under relative_muon and
+            # relative_adam, of W alone else.
+            dense_learning_rate=config_dict.placeholder(float),
+            momentum=0.9,  # of sgd, relative_muon and muon
             schedule="constant",  # constant or cosine (to zero at the last epoch)
             warmup_steps=0,
             clip_norm=config_dict.placeholder(float),  # of the gradient over all parameters

@@ -18,10 +18,10 @@ from flowzoo.flow import Flow
 from flowzoo.training import devices
 from flowzoo.training import workdir as workdirs
 from flowzoo.training.checkpoints import Checkpoints
-from flowzoo.training.config import GRADIENTS, check_config
+from flowzoo.training.config import check_config
 from flowzoo.training.evaluation import evaluation_key, make_log_probs
 from flowzoo.training.metrics import MetricsWriter, Progress, Record
-from flowzoo.training.optimizer import make_optimizer
+from flowzoo.training.optimizer import gradient_rule, make_optimizer
 from flowzoo.training.state import Best, TrainState, Variables, initial_state, merge, split
 from flowzoo.training.step import make_run_steps, make_shuffle, update_norm
 from flowzoo.transforms.linear.dense import check_invertible, log_det_counts
@@ -86,12 +86,12 @@ class Run:
         self.steps_per_epoch = len(dataset.train) // config.batch_size
         self.num_steps = self.steps_per_epoch * config.num_epochs
 
-        rule = GRADIENTS[config.gradient]
+        rule = gradient_rule(config)
         self.optimizer = make_optimizer(
             config.optimizer,
             self.num_steps,
             log_det_counts(self.flow),
-            data_terms=config.gradient == "relative_optax",
+            rule=rule,
         )
         self.run_steps = make_run_steps(
             self.flow,

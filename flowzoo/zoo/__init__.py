@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 import difflib
 import inspect
+import json
 
 from flax import nnx
 
-from flowzoo.context import ContextSpec
+from flowzoo.context import ContextSpec, to_json
 from flowzoo.flow import Flow
 from flowzoo.transforms import Chain, Standardize
 from flowzoo.zoo.gaussian import gaussian
@@ -65,10 +66,22 @@ def build(
         if key not in known:
             raise ValueError(_unknown(f"option of {name}", key, sorted(known | {"standardize"})))
     flow = recipe(tuple(event_shape), context=context, rngs=rngs, **options)
-    if not standardize:
-        return flow
-    transform = Chain([Standardize(flow.event_shape), flow.transform])
-    return Flow(flow.base, transform, flow.context)
+    if standardize:
+        transform = Chain([Standardize(flow.event_shape), flow.transform])
+        flow = Flow(flow.base, transform, flow.context)
+    flow.recipe = _as_json(config, event_shape, context)
+    return flow
+
+
+def _as_json(
+    config: Mapping, event_shape: tuple[int, ...], context: ContextSpec | None
+) -> str | None:
+    """What `build` was given, None if an option of it is code or an array."""
+    given = {"model": dict(config), "event_shape": event_shape, "context": to_json(context)}
+    try:
+        return json.dumps(given, default=dict)  # of a ConfigDict
+    except (TypeError, ValueError):
+        return None
 
 
 def _unknown(kind: str, name: object, known: list[str]) -> str:

@@ -114,7 +114,7 @@ def test_momentum_clipping_and_selected_decay():
         optimizer_config(name="sgd", learning_rate=1.0, l2=0.5), params, gradients
     )["net"]
     np.testing.assert_allclose(penalised["kernel"], -(2 + 0.5 * 3), rtol=1e-6)
-    with pytest.raises(ValueError, match="expected adam or sgd"):
+    with pytest.raises(ValueError, match="expected adam, sgd, relative_muon"):
         make_optimizer(optimizer_config(name="lion"), 10)
 
 
