@@ -1,5 +1,10 @@
-"""The notebooks run in an empty folder, with less work, and are stored without outputs."""
+"""The notebooks run in an empty folder as readers see them, with less work put in from outside.
 
+Each has one cell tagged `parameters`; what stands in `LESS` is assigned after it, as papermill
+does. No cell knows of it.
+"""
+
+import ast
 import json
 import os
 import pathlib
@@ -8,42 +13,69 @@ import sys
 
 import pytest
 
+from flowzoo_tests.test_docs import repository
+
 ROOT = pathlib.Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "colabs").glob("*.ipynb"))
+LESS = {
+    "pretrained": {"CLIMB_STEPS": 20, "LANGEVIN_STEPS": 30, "GALLERY": 4},
+    "relative_gradient": {"SIZES": (32, 64), "LAYERS": 2, "STEPS": (3, 50), "EPOCHS": 1},
+    "train_your_own": {"EPOCHS": 1},
+    "zoo_tour": {"EPOCHS": 1, "ANGLES": (0,)},
+}
 PROGRAM = """
 import json, sys
 import matplotlib
 matplotlib.use("svg")  # a notebook's backend, which no import may change
-names = {"__name__": "__main__"}
+names, less = {"__name__": "__main__"}, json.loads(sys.argv[2])
 for cell in json.load(open(sys.argv[1], encoding="utf-8"))["cells"]:
     if cell["cell_type"] == "code":
         exec("".join(cell["source"]), names)
+    if "parameters" in cell["metadata"].get("tags", []):
+        assert less.keys() <= names.keys(), "LESS has a name that the notebook has not."
+        names |= less
 assert matplotlib.get_backend() == "svg"
 """
 
 
 def test_there_are_notebooks():
-    assert {path.stem for path in NOTEBOOKS} >= {
-        "pretrained",
-        "relative_gradient",
-        "train_your_own",
-        "zoo_tour",
-    }
+    assert {path.stem for path in NOTEBOOKS} == set(LESS)
+
+
+def code_cells(path: pathlib.Path) -> list[dict]:
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return [cell for cell in cells if cell["cell_type"] == "code"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_form(path):
+    """Title, badge, an installation from the repository, parameters; stored without outputs."""
+    first = json.loads(path.read_text(encoding="utf-8"))["cells"][0]
+    assert first["cell_type"] == "markdown" and first["source"][0].startswith("# ")
+    slug = repository().removeprefix("https://github.com/")
+    address = "https://colab.research.google.com/github"
+    assert f"]({address}/{slug}/blob/main/colabs/{path.name})" in "".join(first["source"])
+    code = code_cells(path)
+    install = "".join(code[0]["source"])
+    assert "google.colab" in install and f'"git+{repository()}"' in install
+    tagged = [cell for cell in code if "parameters" in cell["metadata"].get("tags", [])]
+    assert len(tagged) == 1
+    assert all(
+        isinstance(node, ast.Assign) for node in ast.parse("".join(tagged[0]["source"])).body
+    )
+    for cell in code:
+        assert not cell["outputs"] and not cell["execution_count"]
+        assert "environ" not in "".join(cell["source"])
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook(path, tmp_path):
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    assert cells[0]["cell_type"] == "markdown" and cells[0]["source"][0].startswith("# ")
-    code = [cell for cell in cells if cell["cell_type"] == "code"]
-    assert "google.colab" in "".join(code[0]["source"])
-    assert not any(cell["outputs"] or cell["execution_count"] for cell in code)
     environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
     # Most of the time is compilation.
     environment |= {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "PYTHONPATH": str(ROOT)}
-    environment["FLOWZOO_NOTEBOOK_SMOKE"] = "1"
+    program = [sys.executable, "-W", "error::SyntaxWarning", "-c", PROGRAM]
     done = subprocess.run(
-        [sys.executable, "-W", "error::SyntaxWarning", "-c", PROGRAM, str(path)],
+        [*program, str(path), json.dumps(LESS[path.stem])],
         cwd=tmp_path,
         env=environment,
         capture_output=True,
