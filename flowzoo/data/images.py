@@ -65,6 +65,9 @@ IMAGE_SETS = {
         standard="cifar10/3.0.2",
     ),
 }
+IMAGE_SETS["cifar10_png"] = dataclasses.replace(
+    IMAGE_SETS["cifar10"], prepared="flowzoo_cifar10_png/1.0.0", standard=""
+)
 
 
 def load_images(name: str, *, data_dir: str | os.PathLike | None) -> Dataset:
@@ -79,7 +82,11 @@ def load_images(name: str, *, data_dir: str | os.PathLike | None) -> Dataset:
        of split name and index, which is undone here, so that the splits are the same as in 1,
     3. the original files, in the folder itself, in its subfolder `mnist`, or in TFDS's
        `downloads/manual`. They are prepared as in 1, once, into the first of the folders that can
-       be written to.
+       be written to. Files of MNIST's and Fashion-MNIST's are known by their unpacked bytes.
+
+    `cifar10_png` is CIFAR-10 from the PNG files in which it is mirrored, a folder of `train` and
+    `test` or `cifar10-png.tar.xz`. The mirrors have lost the original order: its test split is the
+    published one, its validation split is not, but a tenth of the training images by file name.
 
     Otherwise the original files are downloaded and prepared. TensorFlow is never needed.
 
@@ -93,10 +100,8 @@ def load_images(name: str, *, data_dir: str | os.PathLike | None) -> Dataset:
     """
     spec = IMAGE_SETS[name]
     folders = data_folders(data_dir)
-    prepared, standard = (
-        find_prepared(folders, spec.prepared),
-        find_prepared(folders, spec.standard),
-    )
+    prepared = find_prepared(folders, spec.prepared)
+    standard = find_prepared(folders, spec.standard) if spec.standard else None
     folder = prepared or standard or _prepare(name, folders)
     arrays = _read(folder, spec, shuffled=folder == standard)
     (x, labels), test = arrays["train"], arrays["test"]
@@ -170,23 +175,20 @@ def _prepare(name: str, folders: Sequence[pathlib.Path]) -> pathlib.Path:
     from flowzoo.data.builders import BUILDERS
 
     builder_class = BUILDERS[name]
-    candidates = [f / sub for f in folders for sub in ("", name, "downloads/manual")]
-    manual_dir = next(
-        (c for c in candidates if all((c / file).exists() for file in builder_class.FILES)), None
-    )
     target = first_writable(folders)
     builder = builder_class(data_dir=target)
+    builder.local_files = _local_files(name, builder.FILES, folders)
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
     try:
         downloads = target / "downloads" / builder.name
-        if manual_dir is None and len(list(downloads.glob("*.INFO"))) < len(builder.FILES):
+        if builder.local_files is None and len(list(downloads.glob("*.INFO"))) < len(builder.FILES):
             # TFDS would knock at an unreachable host for minutes before it gives up.
             requests.head(builder.URL, timeout=10)
         builder.download_and_prepare(
             file_format="array_record",
             download_config=tfds.download.DownloadConfig(
-                manual_dir=manual_dir, try_download_gcs=False, force_checksums_validation=True
+                try_download_gcs=False, force_checksums_validation=True
             ),
         )
     except (requests.RequestException, tfds.download.DownloadError) as error:
@@ -194,7 +196,7 @@ def _prepare(name: str, folders: Sequence[pathlib.Path]) -> pathlib.Path:
             f"{name} is neither prepared in {', '.join(map(str, folders))} nor downloadable "
             f"({type(error).__name__}): either put {', '.join(builder.FILES)} from {builder.URL} "
             "into a folder and give that folder as data_dir, or point data_dir or TFDS_DATA_DIR "
-            f"at a TFDS folder that holds {IMAGE_SETS[name].standard} as array_record."
+            f"at a TFDS folder that holds {IMAGE_SETS[name].standard or name} as array_record."
         ) from error
     except NonMatchingChecksumError as error:
         summary = str(error).splitlines()[0].rstrip(":")
@@ -204,3 +206,15 @@ def _prepare(name: str, folders: Sequence[pathlib.Path]) -> pathlib.Path:
         if not (builder.data_path / "dataset_info.json").exists():
             raise
     return pathlib.Path(builder.data_path)
+
+
+def _local_files(
+    name: str, files: Sequence[str], folders: Sequence[pathlib.Path]
+) -> dict[str, pathlib.Path] | None:
+    """The original files where they lie already, None if they lie nowhere."""
+    for folder in (f / sub for f in folders for sub in ("", name, "cifar10", "downloads/manual")):
+        if all((folder / file).exists() for file in files):
+            return {file: folder / file for file in files}
+        if name == "cifar10_png" and (folder / "train" / "airplane").is_dir():
+            return {name: folder}
+    return None

@@ -1,9 +1,11 @@
 import gzip
+import hashlib
 import io
 import tarfile
 
 import jax.numpy as jnp
 import numpy as np
+from PIL import Image
 import pytest
 
 from flowzoo.data import load_dataset
@@ -66,7 +68,7 @@ def test_damaged_file_is_refused(data_root, offline, tmp_path):
     content = labels.read_bytes()
     labels.unlink()
     labels.write_bytes(content[:-1])
-    with pytest.raises(ValueError, match=f"{labels}, has wrong checksum: replace that file"):
+    with pytest.raises(ValueError, match=f"{labels} cannot be unpacked .*: replace it"):
         load_dataset("mnist", data_dir=tmp_path)
     assert not (tmp_path / "flowzoo_mnist" / "1.0.0").exists()
 
@@ -126,3 +128,63 @@ def test_cifar10_files(tmp_path):
     np.testing.assert_array_equal(splits["train"][1], labels[:5].ravel())
     np.testing.assert_array_equal(splits["test"][0], images[5])
     np.testing.assert_array_equal(splits["test"][1], labels[5])
+
+
+def png(image):
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "png")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_cifar10_from_png_files(packed, tmp_path, monkeypatch):
+    from flowzoo.data.builders import FlowzooCifar10Png
+
+    rng = np.random.default_rng(0)
+    images = {
+        f"{split}/{label}/{label}_{i}.png": rng.integers(256, size=(32, 32, 3), dtype=np.uint8)
+        for split in ("train", "test")
+        for label in ("airplane", "truck")
+        for i in range(3)
+    }
+    path = tmp_path / ("images.tar.xz" if packed else "images")
+    if packed:
+        with tarfile.open(path, "w:xz") as archive:
+            for name, image in images.items():
+                member = tarfile.TarInfo(name)
+                member.size = len(png(image))
+                archive.addfile(member, io.BytesIO(png(image)))
+    else:
+        for name, image in images.items():
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            (path / name).write_bytes(png(image))
+    digests = {
+        split: sorted(
+            hashlib.sha256(a.tobytes()).digest() for n, a in images.items() if n.startswith(split)
+        )
+        for split in ("train", "test")
+    }
+    known = {s: hashlib.sha256(b"".join(rows)).hexdigest() for s, rows in digests.items()}
+    with pytest.raises(ValueError, match="not CIFAR-10's, by the SHA-256 of their pixels"):
+        FlowzooCifar10Png.read({"any": path})
+    monkeypatch.setattr(FlowzooCifar10Png, "SHA256", known)
+    splits = FlowzooCifar10Png.read({"any": path})
+    names = sorted(
+        (n for n in images if n.startswith("train")),
+        key=lambda n: hashlib.sha256(n.removeprefix("train/").encode()).digest(),
+    )
+    np.testing.assert_array_equal(splits["train"][0], [images[n] for n in names])
+    np.testing.assert_array_equal(splits["train"][1], [0 if "airplane" in n else 9 for n in names])
+
+
+def test_files_packed_again_are_known_by_their_contents(data_root, tmp_path, offline):
+    """The real Fashion-MNIST, whose .gz bytes are not those that TFDS expects."""
+    for file in (data_root / "fashion_mnist").glob("*.gz"):
+        (tmp_path / file.name).symlink_to(file)
+    dataset = load_dataset("fashion_mnist", data_dir=tmp_path)
+    assert [len(dataset.train), len(dataset.validation), len(dataset.test)] == [
+        50_000,
+        10_000,
+        10_000,
+    ]
+    np.testing.assert_array_equal(np.bincount(dataset.test.labels), np.full(10, 1000))
