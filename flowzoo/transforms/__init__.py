@@ -34,6 +34,11 @@ from flowzoo.transforms.normalization.batch_norm import BatchNorm, with_batch_st
 from flowzoo.transforms.normalization.divisive import DivisiveNormalization
 from flowzoo.transforms.normalization.radial import Radial
 from flowzoo.transforms.stack import Stack
+from flowzoo.transforms.support.gaussian_padding import (
+    GaussianPadding,
+    importance_weighted_log_prob,
+    with_padding_key,
+)
 from flowzoo.transforms.support.logit import Logit
 from flowzoo.transforms.transform import Chain, Inverse, Reshape, Transform
 
@@ -49,6 +54,7 @@ __all__ = [
     "Dense",
     "DivisiveNormalization",
     "FactorOut",
+    "GaussianPadding",
     "Householder",
     "Inverse",
     "Invertible1x1Conv",
@@ -82,5 +88,7 @@ __all__ = [
     "Whiten",
     "alternating_mask",
     "emerging_conv",
+    "importance_weighted_log_prob",
     "with_batch_statistics",
+    "with_padding_key",
 ]

@@ -18,6 +18,8 @@ def _fitted(transform):
 TRANSFORMS = {
     "affine": lambda rngs: T.Affine((3,), shift=[0.5, -1.0, 0.0], scale=[2.0, 0.1, -3.0]),
     "conditional_affine": lambda rngs: T.ConditionalAffine((3,), context_size=2),
+    "gaussian_padding": lambda rngs: T.GaussianPadding((3,), 2, noise=0.7),
+    "gaussian_padding_image": lambda rngs: T.GaussianPadding((2, 2, 1), 1),
     "logit": lambda rngs: T.Inverse(T.Logit((3,), alpha=0.05)),
     "permutation": lambda rngs: T.Permutation.random(5, rngs=rngs),
     "reverse": lambda rngs: T.Reverse(4),

@@ -115,6 +115,8 @@ def test_round_trip(name, x64):
 
 def test_log_det_is_that_of_the_jacobian(name, x64):
     transform = build(name, jnp.float64)
+    if np.prod(transform.latent_shape) > np.prod(transform.event_shape):
+        pytest.skip("An injection of more dimensions has no square Jacobian.")
     x, context = events(transform, dtype=jnp.float64), context_for(transform, dtype=jnp.float64)
     log_det, jacobian, inverse_jacobian = jacobians(transform, x, context)
     np.testing.assert_allclose(log_det, np.linalg.slogdet(jacobian)[1], rtol=1e-9, atol=1e-9)
