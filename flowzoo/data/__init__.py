@@ -1,18 +1,24 @@
 """Datasets: splits in memory, and invertible preprocessing with its log-determinant."""
 
 import difflib
+import inspect
 import os
+from typing import Any
 
 from flowzoo.data.dataset import Dataset, Split, bits_per_dim, dequantize
 from flowzoo.data.digits import load_digits
 from flowzoo.data.images import IMAGE_SETS, load_images
+from flowzoo.data.sphere_mixture import load_sphere_mixture
 from flowzoo.data.tabular import TABULAR_SETS, load_tabular
 from flowzoo.data.toy import TOYS, load_toy
 
-DATASETS = (*IMAGE_SETS, *TABULAR_SETS, "digits", *(f"toy/{toy}" for toy in TOYS))
+SPHERE_MIXTURE = "toy/sphere_mixture"
+DATASETS = (*IMAGE_SETS, *TABULAR_SETS, "digits", *(f"toy/{toy}" for toy in TOYS), SPHERE_MIXTURE)
 
 
-def load_dataset(name: str, *, data_dir: str | os.PathLike | None = None, seed: int = 0) -> Dataset:
+def load_dataset(
+    name: str, *, data_dir: str | os.PathLike | None = None, seed: int = 0, **options: Any
+) -> Dataset:
     """Loads a dataset into memory.
 
     Args:
@@ -22,9 +28,11 @@ def load_dataset(name: str, *, data_dir: str | os.PathLike | None = None, seed: 
         files.
       seed: of the drawn points (`toy/…`) and of the shuffled split (`digits`). The other sets have
         published splits, which it does not change.
+      **options: of `toy/sphere_mixture` only: `num_components`, `dim` and `scale`.
 
     Raises:
-      ValueError: if the name is unknown, or the data are damaged or hold NaN or infinity.
+      ValueError: if the name or an option is unknown, or the data are damaged or hold NaN or
+        infinity.
       FileNotFoundError: if an image or tabular set is neither prepared nor downloadable.
 
     Example:
@@ -33,6 +41,19 @@ def load_dataset(name: str, *, data_dir: str | os.PathLike | None = None, seed: 
       >>> dataset.train.x.shape
       (5000, 2)
     """
+    if name == SPHERE_MIXTURE:
+        known = inspect.signature(load_sphere_mixture).parameters
+        if not options.keys() <= known.keys():
+            unknown = next(option for option in options if option not in known)
+            raise ValueError(
+                f"{name} got the option {unknown!r}, expected some of {', '.join(known)}."
+            )
+        return load_sphere_mixture(seed=seed, **options)
+    if options:
+        raise ValueError(
+            f"The dataset {name!r} got the option {next(iter(options))!r}, expected none: only "
+            f"{SPHERE_MIXTURE} has options."
+        )
     if name in IMAGE_SETS:
         return load_images(name, data_dir=data_dir)
     if name in TABULAR_SETS:

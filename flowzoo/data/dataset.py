@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -46,6 +47,8 @@ class Dataset:
       image_shape: `(H, W, C)` that a raw row is reshaped to for plotting, None if not an image.
       bits_per_dim: whether results are reported in bits per dimension of the raw space too.
       horizontal_flip: whether training mirrors each image left to right with probability 1/2.
+      density: what the points were drawn from, with `log_prob(x)` in raw space and `entropy()` in
+        nats, where that is known.
 
     Raises:
       ValueError: if a split is empty, has another shape than the preprocessing takes, has not one
@@ -62,6 +65,7 @@ class Dataset:
     image_shape: tuple[int, int, int] | None = None
     bits_per_dim: bool = False
     horizontal_flip: bool = False
+    density: Any = None
 
     def __post_init__(self):
         for split_name in ("train", "validation", "test"):
