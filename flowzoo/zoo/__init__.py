@@ -13,6 +13,7 @@ from flowzoo.transforms import Chain, Standardize
 from flowzoo.zoo.gaussian import gaussian
 from flowzoo.zoo.made import made, made_mog
 from flowzoo.zoo.maf import maf, maf_mog
+from flowzoo.zoo.neural_spline import nsf_autoregressive, nsf_coupling
 from flowzoo.zoo.real_nvp import real_nvp
 from flowzoo.zoo.real_nvp_image import real_nvp_image
 from flowzoo.zoo.relative_gradient import relative_gradient
@@ -23,6 +24,8 @@ RECIPES = {
     "made_mog": made_mog,
     "maf": maf,
     "maf_mog": maf_mog,
+    "nsf_autoregressive": nsf_autoregressive,
+    "nsf_coupling": nsf_coupling,
     "real_nvp": real_nvp,
     "real_nvp_image": real_nvp_image,
     "relative_gradient": relative_gradient,

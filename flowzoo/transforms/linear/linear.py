@@ -5,7 +5,6 @@ from abc import abstractmethod
 from flax import nnx
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from flowzoo.transforms.transform import Transform
 
@@ -62,8 +61,8 @@ class Linear(Transform):
         return x, jnp.broadcast_to(-self.log_abs_det(), z.shape[:-1]).astype(x.dtype)
 
 
-def initial_matrix(name: str, dim: int, init: str, rngs: nnx.Rngs) -> np.ndarray:
-    """What W starts at, `[D, D]` in float64: the identity, or a random rotation or reflection.
+def initial_matrix(name: str, dim: int, init: str, rngs: nnx.Rngs) -> jax.Array:
+    """What W starts at, `[D, D]`: the identity, or a random rotation or reflection.
 
     Raises:
       ValueError: if `init` is neither `identity` nor `orthogonal`; the sentence names `name`.
@@ -71,10 +70,8 @@ def initial_matrix(name: str, dim: int, init: str, rngs: nnx.Rngs) -> np.ndarray
     if init not in INITS:
         raise ValueError(f"{name} got init {init!r}, expected one of {', '.join(INITS)}.")
     if init == "identity":
-        return np.eye(dim)
-    weight = np.asarray(jax.random.normal(rngs.params(), (dim, dim)), np.float64)
-    q, r = np.linalg.qr(weight)
-    return q * np.sign(np.diagonal(r))
+        return jnp.eye(dim)
+    return jax.nn.initializers.orthogonal()(rngs.params(), (dim, dim))
 
 
 def solve_triangular(matrix: jax.Array, y: jax.Array, **options) -> jax.Array:

@@ -66,7 +66,7 @@ class Orthogonal(Linear):
                 f"Orthogonal got method {method!r}, expected one of {', '.join(METHODS)}."
             )
         self.method = method
-        start = jnp.asarray(initial_matrix(type(self).__name__, dim, init, rngs), float)
+        start = initial_matrix(type(self).__name__, dim, init, rngs)
         free = method == "newton_schulz"
         self.weight = nnx.Param(start if free else jnp.zeros((dim, dim)))
         self.start = None if free else Constant(start)

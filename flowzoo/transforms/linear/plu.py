@@ -3,8 +3,6 @@
 from flax import nnx
 import jax
 import jax.numpy as jnp
-import numpy as np
-import scipy.linalg
 
 from flowzoo.numerics.variables import Constant
 from flowzoo.transforms.linear.linear import Linear, initial_matrix, solve_triangular
@@ -41,13 +39,13 @@ class PLU(Linear):
     ):
         super().__init__(dim, use_bias=use_bias)
         weight = initial_matrix(type(self).__name__, dim, init, rngs)
-        permutation, lower, upper = scipy.linalg.lu(weight)
-        diagonal = np.diagonal(upper)
-        self.lower = nnx.Param(jnp.asarray(np.tril(lower, -1), float))
-        self.upper = nnx.Param(jnp.asarray(np.triu(upper, 1), float))
-        self.log_diagonal = nnx.Param(jnp.asarray(np.log(np.abs(diagonal)), float))
-        self.sign = Constant(jnp.asarray(np.sign(diagonal), float))
-        self.order = Constant(jnp.asarray(permutation.argmax(1), jnp.int32))
+        permutation, lower, upper = jax.scipy.linalg.lu(weight)
+        diagonal = jnp.diagonal(upper)
+        self.lower = nnx.Param(jnp.tril(lower, -1))
+        self.upper = nnx.Param(jnp.triu(upper, 1))
+        self.log_diagonal = nnx.Param(jnp.log(jnp.abs(diagonal)))
+        self.sign = Constant(jnp.sign(diagonal))
+        self.order = Constant(permutation.argmax(1).astype(jnp.int32))
 
     def _factors(self) -> tuple[jax.Array, jax.Array]:
         lower = jnp.tril(self.lower[...], -1)

@@ -1,0 +1,179 @@
+"""Neural spline flows: rational-quadratic splines and linear layers in turn."""
+
+from collections.abc import Callable, Sequence
+
+from flax import nnx
+
+from flowzoo.bases.factorial import StandardNormal
+from flowzoo.context import ContextSpec
+from flowzoo.flow import Flow
+from flowzoo.transforms import (
+    PLU,
+    QR,
+    SVD,
+    Chain,
+    Dense,
+    Householder,
+    Orthogonal,
+    Reverse,
+    SplineAutoregressive,
+    SplineCoupling,
+    Transform,
+    alternating_mask,
+)
+from flowzoo.transforms.stack import repeated
+
+# Between two nonlinear layers. All but the first start at a random rotation.
+LINEAR: dict[str, Callable[..., Transform]] = {
+    "reverse": lambda dim, rngs: Reverse(dim),
+    "plu": lambda dim, rngs: PLU(dim, rngs=rngs),
+    "dense": lambda dim, rngs: Dense(dim, rngs=rngs),
+    "qr": lambda dim, rngs: QR(dim, rngs=rngs),
+    "svd": lambda dim, rngs: SVD(dim, rngs=rngs),
+    "householder": lambda dim, rngs: Householder(dim, rngs=rngs),
+    "cayley": lambda dim, rngs: Orthogonal(dim, method="cayley", rngs=rngs),
+    "exponential": lambda dim, rngs: Orthogonal(dim, method="exponential", rngs=rngs),
+    "newton_schulz": lambda dim, rngs: Orthogonal(dim, method="newton_schulz", rngs=rngs),
+}
+# Splines take long to compile, so that few layers make a loop over them worth it.
+STACK_FROM = 3
+
+
+def nsf_coupling(
+    event_shape: tuple[int, ...],
+    *,
+    num_layers: int = 10,
+    num_bins: int = 8,
+    bound: float = 3.0,
+    hidden_sizes: Sequence[int] = (128, 128, 128),
+    activation: str = "relu",
+    residual: bool = True,
+    map_kept: bool = True,
+    linear: str = "plu",
+    context: ContextSpec | None = None,
+    rngs: nnx.Rngs,
+) -> Flow:
+    """RQ-NSF (C) of Durkan, Bekasov, Murray, Papamakarios, "Neural spline flows", NeurIPS 2019,
+    arXiv 1906.04032.
+
+    The splines act within [−bound, bound]: the data should be standardised. Other than in the
+    paper, a linear layer starts at a random rotation, not at a permutation, a block of the residual
+    networks is one layer, not two, and there is no dropout.
+
+    Args:
+      event_shape: `(D,)`, D at least 2.
+      num_layers: couplings; they keep the even and the odd coordinates in turn, and a linear layer
+        stands before each and after the last.
+      num_bins: of each spline.
+      bound: of the splines.
+      hidden_sizes: units of each hidden layer of the networks.
+      activation: `relu` or `tanh`.
+      residual: whether hidden layers after the first are added to the one before.
+      map_kept: whether a coupling maps the coordinates that it keeps, each by a spline of its own.
+      linear: `plu`, `dense` (trained by the relative gradient), `qr`, `svd`, `householder`,
+        `cayley`, `exponential`, `newton_schulz`, or `reverse`.
+      context: what the flow is conditioned on, None for an unconditional flow.
+      rngs: draws the initial weights.
+
+    Raises:
+      ValueError: on an unknown option or an event that is not a vector of two or more.
+    """
+    _check("nsf_coupling", event_shape, 2, num_layers, linear)
+
+    def layer(i: int) -> Transform:
+        return SplineCoupling(
+            alternating_mask(event_shape[0], i),
+            num_bins=num_bins,
+            bound=bound,
+            hidden_sizes=hidden_sizes,
+            activation=activation,
+            residual=residual,
+            map_kept=map_kept,
+            context_size=context.size if context else 0,
+            rngs=rngs,
+        )
+
+    return _stack(event_shape, layer, num_layers, 2, linear, context, rngs)
+
+
+def nsf_autoregressive(
+    event_shape: tuple[int, ...],
+    *,
+    num_layers: int = 5,
+    num_bins: int = 8,
+    bound: float = 3.0,
+    hidden_sizes: Sequence[int] = (512, 512),
+    activation: str = "relu",
+    degrees: str = "sequential",
+    residual: bool = True,
+    linear: str = "plu",
+    inverse_method: str = "sequential",
+    context: ContextSpec | None = None,
+    rngs: nnx.Rngs,
+) -> Flow:
+    """RQ-NSF (AR) of Durkan, Bekasov, Murray, Papamakarios, "Neural spline flows", NeurIPS 2019,
+    arXiv 1906.04032; what differs is what differs in `nsf_coupling`.
+
+    Args:
+      event_shape: `(D,)`.
+      num_layers: autoregressive layers, with a linear layer before each and after the last.
+      degrees: `sequential` or `random`.
+      inverse_method: how samples are made, `sequential` or `fixed_point`.
+      num_bins, bound, hidden_sizes, activation, residual, linear, context, rngs: as for
+        `nsf_coupling`.
+
+    Raises:
+      ValueError: on an unknown option or an event that is not a vector.
+    """
+    _check("nsf_autoregressive", event_shape, 1, num_layers, linear)
+
+    def layer(_: int) -> Transform:
+        return SplineAutoregressive(
+            event_shape[0],
+            num_bins=num_bins,
+            bound=bound,
+            hidden_sizes=hidden_sizes,
+            activation=activation,
+            degrees=degrees,
+            residual=residual,
+            inverse_method=inverse_method,
+            context_size=context.size if context else 0,
+            rngs=rngs,
+        )
+
+    return _stack(event_shape, layer, num_layers, 1, linear, context, rngs)
+
+
+def _stack(
+    event_shape: tuple[int, ...],
+    layer: Callable[[int], Transform],
+    num_layers: int,
+    period: int,
+    linear: str,
+    context: ContextSpec | None,
+    rngs: nnx.Rngs,
+) -> Flow:
+    def between() -> Transform:
+        return LINEAR[linear](event_shape[0], rngs)
+
+    layers = [(between(), layer(i)) for i in range(num_layers)]
+    whole = num_layers - num_layers % period
+    blocks = [
+        [transform for pair in layers[i : i + period] for transform in pair]
+        for i in range(0, whole, period)
+    ]
+    rest = [transform for pair in layers[whole:] for transform in pair]
+    transforms = [*(repeated(blocks, STACK_FROM) if blocks else []), *rest, between()]
+    return Flow(StandardNormal(event_shape), Chain(transforms), context)
+
+
+def _check(
+    recipe: str, event_shape: tuple[int, ...], at_least: int, num_layers: int, linear: str
+) -> None:
+    if len(event_shape) != 1 or event_shape[0] < at_least:
+        expected = "(D,)" if at_least == 1 else f"(D,) with D >= {at_least}"
+        raise ValueError(f"{recipe} got event_shape {event_shape}, expected {expected}.")
+    if num_layers < 1:
+        raise ValueError(f"{recipe} got num_layers {num_layers}, expected at least 1.")
+    if linear not in LINEAR:
+        raise ValueError(f"{recipe} got linear {linear!r}, expected one of {', '.join(LINEAR)}.")
