@@ -7,7 +7,7 @@ import numpy as np
 
 from flowzoo.bases.base import Base
 from flowzoo.context import ContextSpec
-from flowzoo.numerics.shapes import check_event
+from flowzoo.numerics.shapes import as_shape, check_event
 from flowzoo.transforms.transform import Chain, Transform
 
 
@@ -143,7 +143,7 @@ class Flow(nnx.Module):
           context: labels `[...]` or features `[..., C]`.
         """
         context = self.encode_context(context)
-        z = self.base.sample(key, tuple(sample_shape), context)
+        z = self.base.sample(key, as_shape(sample_shape), context)
         return self.transform.inverse(z, context)
 
     def sample_and_log_prob(
@@ -151,6 +151,6 @@ class Flow(nnx.Module):
     ) -> tuple[jax.Array, jax.Array]:
         """Draws as `sample` does, and returns the draws with their log-density in nats."""
         context = self.encode_context(context)
-        z = self.base.sample(key, tuple(sample_shape), context)
+        z = self.base.sample(key, as_shape(sample_shape), context)
         x, log_det = self.transform.inverse_and_log_det(z, context)
         return x, self.base.log_prob(z, context) - log_det

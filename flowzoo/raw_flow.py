@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable
 import functools
+import warnings
 
 from flax import nnx
 import jax
@@ -12,7 +13,7 @@ from flowzoo.bases.base import Base
 from flowzoo.context import ContextSpec
 from flowzoo.data.dataset import Dataset, dequantize
 from flowzoo.flow import Flow
-from flowzoo.numerics.shapes import check_event
+from flowzoo.numerics.shapes import as_shape, check_event
 from flowzoo.transforms.transform import Chain, Transform
 
 
@@ -28,12 +29,16 @@ class RawFlow(nnx.Module):
     floating-point dtype as sums of level and noise, in which it can be differentiated; `sample`
     rounds down to levels.
 
+    Where raw data are float64, as NumPy's are, the preprocessing runs in float64 even where JAX has
+    none, and samples come as NumPy arrays. Under `jax.jit` it runs in float32.
+
     Args:
       flow: a flow on preprocessed data.
       preprocessing: raw data, noise added, → the flow's events.
       levels: L if raw data are integers 0 … L − 1, None if they are real numbers.
       image_shape: `(H, W, C)` that an event is reshaped to for viewing, None if it is not an image.
       card: what is known about the model; see `flowzoo.pretrained.Card`.
+      raw_dtype: in which real numbers come and go, by default float32.
 
     Raises:
       ValueError: if the preprocessing does not end where the flow begins.
@@ -47,11 +52,13 @@ class RawFlow(nnx.Module):
         levels: int | None = None,
         image_shape: tuple[int, int, int] | None = None,
         card: Hashable = None,
+        raw_dtype: str | None = None,
     ):
         self.flow, self.preprocessing = flow, preprocessing
         self.levels = levels
         self.image_shape = None if image_shape is None else tuple(image_shape)
         self.card = card
+        self.raw_dtype = raw_dtype
         self._whole()
 
     @property
@@ -86,7 +93,8 @@ class RawFlow(nnx.Module):
             key and the place of the event in `x`.
 
         Raises:
-          ValueError: if `x` has another shape, or holds levels in a floating-point dtype.
+          ValueError: if `x` has another shape, holds levels in a floating-point dtype, or a value
+            that no level with its noise has.
         """
         # Numpy, because under jit even an operation on known values would be traced.
         x = x if isinstance(x, jax.Array) else np.asarray(x)
@@ -94,16 +102,44 @@ class RawFlow(nnx.Module):
         is_integer = jnp.issubdtype(x.dtype, jnp.integer)
         if self.levels is None:
             return jnp.asarray(x, jnp.float32) if is_integer else jnp.asarray(x)
+        if not isinstance(x, jax.core.Tracer) and x.size:
+            self._check_levels(np.asarray(x), is_integer)
         if is_integer:
             key = jax.random.key(0) if key is None else key
             rows = jnp.asarray(x).reshape(-1, *self.event_shape)
             return dequantize(rows, key, jnp.arange(len(rows))).reshape(x.shape)
-        if not isinstance(x, jax.core.Tracer) and x.size and np.all(np.mod(x, 1) == 0):
-            raise ValueError(
-                f"{type(self).__name__} got levels as {x.dtype}, expected integers, which get "
-                "noise in [0, 1) added: convert them with x.astype(int), or add noise yourself."
-            )
         return jnp.asarray(x)
+
+    def _check_levels(self, x: np.ndarray, is_integer: bool) -> None:
+        name, low, high = type(self).__name__, x.min(), x.max()
+        # Rounding in float32 may reach the end of the last level.
+        last = self.levels - 1 if is_integer else self.levels
+        if not (low >= 0 and high <= last):
+            raise ValueError(
+                f"{name} got values between {low} and {high}, expected "
+                + (f"levels 0 … {last}." if is_integer else f"levels plus noise, in [0, {last}].")
+            )
+        if is_integer:
+            return
+        if np.all(np.mod(x, 1) == 0):
+            raise ValueError(
+                f"{name} got levels as {x.dtype}, expected integers, which get noise in [0, 1) "
+                "added: convert them with x.astype(int), or add noise yourself."
+            )
+        if self.levels > 2 and high <= 1:
+            warnings.warn(
+                f"{name} got values between {low:.3g} and {high:.3g}, as of images scaled to "
+                f"[0, 1], but its events are levels 0 … {self.levels - 1} plus noise in [0, 1): "
+                "for pixels pass integers. The density is one of other numbers than you may mean.",
+                stacklevel=4,
+            )
+
+    def _in_double(self, *arrays) -> bool:
+        """Whether to run the preprocessing in float64, which needs values that are known."""
+        leaves = jax.tree.leaves((self.preprocessing, arrays))
+        return self.raw_dtype == "float64" and not any(
+            isinstance(leaf, jax.core.Tracer) for leaf in leaves
+        )
 
     def log_prob(self, x: jax.Array, context=None, *, key: jax.Array | None = None) -> jax.Array:
         """Log-density of each raw event in nats; for levels, of the level plus noise.
@@ -120,7 +156,13 @@ class RawFlow(nnx.Module):
           ValueError: as `to_real` and `Flow.log_prob` do.
         """
         self.flow.encode_context(context)
-        return _log_prob(self._whole(), self.to_real(x, key), context)
+        if not self._in_double(x):
+            return _log_prob(self._whole(), self.to_real(x, key), context)
+        x = np.asarray(x, np.float64)
+        check_event(type(self).__name__, x, self.event_shape)
+        with jax.enable_x64(True):
+            z, log_det = map(np.asarray, _forward(self.preprocessing, x))
+        return _log_prob(self.flow, z.astype(np.float32), context) + log_det.astype(np.float32)
 
     def sample(self, key: jax.Array, sample_shape: tuple[int, ...] = (), context=None) -> jax.Array:
         """Draws raw events `[*sample_shape, *context_batch, *event_shape]`.
@@ -128,14 +170,26 @@ class RawFlow(nnx.Module):
         Levels come as uint8, or as int32 if there are more than 256 of them.
         """
         self.flow.encode_context(context)
-        return _sample(self._whole(), key, tuple(sample_shape), context, self.levels)
+        shape = as_shape(sample_shape)
+        if not self._in_double(key):
+            return _sample(self._whole(), key, shape, context, self.levels)
+        return self._raw(_sample(self.flow, key, shape, context, None))[0]
 
     def sample_and_log_prob(
         self, key: jax.Array, sample_shape: tuple[int, ...] = (), context=None
     ) -> tuple[jax.Array, jax.Array]:
         """Draws real numbers, levels with their noise, and returns them with their log-density."""
         self.flow.encode_context(context)
-        return _sample_and_log_prob(self._whole(), key, tuple(sample_shape), context)
+        shape = as_shape(sample_shape)
+        if not self._in_double(key):
+            return _sample_and_log_prob(self._whole(), key, shape, context)
+        z, log_prob = _sample_and_log_prob(self.flow, key, shape, context)
+        x, log_det = self._raw(z)
+        return x, log_prob - log_det.astype(np.float32)
+
+    def _raw(self, z: jax.Array) -> tuple[np.ndarray, np.ndarray]:
+        with jax.enable_x64(True):
+            return tuple(map(np.asarray, _inverse(self.preprocessing, np.asarray(z, np.float64))))
 
 
 # One program each: outside of jit, a first call would wait for the compilation of every operation.
@@ -157,14 +211,33 @@ def _sample_and_log_prob(flow: Flow, key: jax.Array, sample_shape: tuple[int, ..
     return flow.sample_and_log_prob(key, sample_shape, context)
 
 
-def on_raw_data(flow: Flow, dataset: Dataset, levels: int | None = None) -> RawFlow:
-    """The flow of a dataset on that dataset's raw data.
+@jax.jit
+def _forward(preprocessing: Transform, x: jax.Array):
+    return preprocessing.forward_and_log_det(x)
+
+
+@jax.jit
+def _inverse(preprocessing: Transform, z: jax.Array):
+    return preprocessing.inverse_and_log_det(z)
+
+
+def on_raw_data(flow: Flow, dataset: Dataset) -> RawFlow:
+    """The flow of a dataset on the data as they came.
 
     Args:
       flow: in the dataset's model space.
-      dataset: what it was trained on.
-      levels: of integer data, by default up to the highest level in the training split.
+      dataset: what it was trained on; if it does not know the number of its levels, they go up to
+        the highest in the training split.
     """
+    levels, preprocessing = dataset.levels, dataset.preprocessing
     if dataset.dequantize and levels is None:
         levels = int(dataset.train.x.max()) + 1
-    return RawFlow(flow, dataset.preprocessing, levels=levels, image_shape=dataset.image_shape)
+    if dataset.units is not None:
+        preprocessing = Chain([dataset.units, preprocessing])
+    return RawFlow(
+        flow,
+        preprocessing,
+        levels=levels,
+        image_shape=dataset.image_shape,
+        raw_dtype=dataset.raw_dtype,
+    )

@@ -5,6 +5,7 @@ import inspect
 import os
 from typing import Any
 
+from flowzoo.data.arrays import PREFIX, load_array
 from flowzoo.data.dataset import Dataset, Split, bits_per_dim, dequantize
 from flowzoo.data.digits import load_digits
 from flowzoo.data.images import IMAGE_SETS, load_images
@@ -60,6 +61,8 @@ def load_dataset(
         return load_tabular(name, data_dir=data_dir)
     if name == "digits":
         return load_digits(seed=seed)
+    if str(name).startswith(PREFIX):
+        return load_array(name, data_dir)
     if name in DATASETS:
         return load_toy(name.removeprefix("toy/"), seed=seed)
     near = difflib.get_close_matches(str(name), DATASETS)

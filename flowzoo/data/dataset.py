@@ -49,6 +49,9 @@ class Dataset:
       horizontal_flip: whether training mirrors each image left to right with probability 1/2.
       density: what the points were drawn from, with `log_prob(x)` in raw space and `entropy()` in
         nats, where that is known.
+      levels: L if raw data are integers 0 … L − 1 and L is known.
+      units: data as they came → raw space, where this was done in double precision beforehand.
+      raw_dtype: of the data as they came.
 
     Raises:
       ValueError: if a split is empty, has another shape than the preprocessing takes, has not one
@@ -66,6 +69,9 @@ class Dataset:
     bits_per_dim: bool = False
     horizontal_flip: bool = False
     density: Any = None
+    levels: int | None = None
+    units: Transform | None = None
+    raw_dtype: str | None = None
 
     def __post_init__(self):
         for split_name in ("train", "validation", "test"):

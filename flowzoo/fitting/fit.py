@@ -1,8 +1,8 @@
 """From an array to a trained flow, by the loop that the command line runs."""
 
 from collections.abc import Mapping
-import hashlib
 import math
+import numbers
 import os
 import tempfile
 from typing import Any
@@ -10,12 +10,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from flowzoo.data.dataset import Dataset, Split, check_finite
+from flowzoo.data.arrays import Recipe, array_dataset, save_array
 from flowzoo.pretrained.card import make_card
 from flowzoo.raw_flow import RawFlow, on_raw_data
 from flowzoo.training.config import default_config
 from flowzoo.training.loop import train
-from flowzoo.transforms import Affine, Chain, Logit, Reshape, Transform
 from flowzoo.zoo.parameters import num_parameters
 
 # The fully connected flow with learned nonlinearities.
@@ -26,41 +25,50 @@ DEFAULT_MODEL = {
     "whiten": True,
     "init": "identity",
 }
-# Keeps the logit of pixels below 4.6, see `flowzoo.data.digits`.
-PIXEL_ALPHA = 0.01
+# Few rows make few steps an epoch: as many epochs are made of them as give this many steps.
+NUM_EPOCHS, NUM_STEPS = 100, 3000
+EVALUATIONS = 200  # at most; between them are some of so many short epochs
 
 
 def fit(
     data: np.ndarray,
-    model: Mapping[str, Any] | None = None,
+    model: str | Mapping[str, Any] | None = None,
     *,
     labels: np.ndarray | None = None,
     levels: int | None = None,
+    support: str = "real",
     validation: float = 0.1,
-    num_epochs: int = 100,
+    num_epochs: int | None = None,
     batch_size: int = 100,
     learning_rate: float = 3e-3,
-    patience: int = 30,
+    patience: int | None = None,
     seed: int = 0,
     workdir: str | os.PathLike | None = None,
 ) -> RawFlow:
     """Trains a flow on an array by maximum likelihood.
 
-    Real numbers are standardised, levels (pixels) are dequantized and mapped to the real line; both
-    belong to the flow that comes back, so that it is one on the array's own scale. Training stops
-    after `num_epochs`, or after `patience` epochs without a better likelihood of the validation
-    part, whose best epoch is kept. Adam, its rate falling to zero along a cosine.
+    Real numbers are standardised, in double precision; where a feature has values far outside the
+    rest, it is by quantiles and its tails are squeezed, with a warning. Levels (pixels) are
+    dequantized and mapped to the real line. All of it belongs to the flow that comes back, so that
+    it is one on the array's own scale, and samples have the array's precision. Training stops after
+    `num_epochs`, or after `patience` epochs without a better likelihood of the validation part,
+    whose best epoch is kept. Adam, its rate falling to zero along a cosine.
 
     Args:
       data: `[N, *event_shape]`: real numbers, or integers 0 … `levels` − 1.
-      model: options of `flowzoo.build`, by default a fully connected flow with splines.
+      model: a name or options of `flowzoo.build`, by default a fully connected flow with splines.
       labels: `[N]`, integers from 0, to condition the flow on.
       levels: of integer data, 256 for usual images.
+      support: `real`, or `positive` for positive numbers, whose logarithm is then standardised.
       validation: the part of the rows, drawn at random, on which the best epoch is chosen.
-      num_epochs, batch_size, learning_rate, patience: of training.
+      num_epochs: by default 100, and of few rows as many as make 3,000 steps.
+      batch_size: rows in a step; at most all there are.
+      learning_rate: at the start.
+      patience: by default three tenths of `num_epochs`.
       seed: of the split, the starting values and the order of the rows.
-      workdir: where to keep checkpoints, metrics and TensorBoard events; a run that was interrupted
-        goes on there. By default nothing is kept.
+      workdir: where to keep the array, checkpoints, metrics and TensorBoard events; a run that was
+        interrupted goes on there, and `load_run`, `python -m flowzoo.evaluate` and the others open
+        it. By default nothing is kept.
 
     Returns:
       The flow on raw data, with a card, so that `flowzoo.save_pretrained` can save it.
@@ -77,31 +85,66 @@ def fit(
       >>> flow.sample(jax.random.key(0), (5,)).shape
       (5, 3)
     """
-    model = dict(DEFAULT_MODEL if model is None else model)
-    dataset = _dataset(np.asarray(data), labels, levels, validation, seed)
+    for name, value, least in (
+        ("num_epochs", num_epochs, 1),
+        ("batch_size", batch_size, 1),
+        ("patience", patience, 1),
+        ("levels", levels, 2),
+        ("seed", seed, 0),
+    ):
+        _check_whole(name, value, least)
+    if not (isinstance(learning_rate, numbers.Real) and 0 <= learning_rate < math.inf):
+        raise ValueError(f"fit got learning_rate {learning_rate!r}, expected a number from 0 on.")
+    if not (model is None or isinstance(model, str | Mapping)):
+        raise ValueError(
+            f"fit got a model of type {type(model).__name__}, expected the name of a recipe or "
+            'its options, such as {"name": "maf", "num_layers": 5}.'
+        )
+    model = DEFAULT_MODEL if model is None else {"name": model} if isinstance(model, str) else model
+    recipe = Recipe(
+        np.asarray(data),
+        None if labels is None else np.asarray(labels),
+        levels=levels,
+        validation=validation,
+        seed=seed,
+        support=support,
+    )
+    dataset = array_dataset(recipe)
     config = default_config()
     devices = jax.device_count()
     batch_size = min(batch_size, len(dataset.train))
+    batch_size = max(devices, batch_size - batch_size % devices)
+    if num_epochs is None:
+        steps = max(1, len(dataset.train) // batch_size)
+        num_epochs = max(NUM_EPOCHS, -(-NUM_STEPS // steps))
     config.update(
         conditional=labels is not None,
-        batch_size=max(devices, batch_size - batch_size % devices),
+        batch_size=batch_size,
         num_epochs=num_epochs,
-        patience=patience,
+        eval_every_epochs=-(-num_epochs // EVALUATIONS),
+        patience=patience or max(1, round(0.3 * num_epochs)),
         seed=seed,
     )
     config.dataset.name = dataset.name
     config.model.update(model)
     config.optimizer.update(learning_rate=learning_rate, schedule="cosine")
-    if workdir is None:
-        with tempfile.TemporaryDirectory(prefix="flowzoo-") as folder:
-            trained = train(config, dataset, folder)
-    else:
-        trained = train(config, dataset, workdir)
-    raw = on_raw_data(trained.flow, dataset, levels)
+    try:
+        if workdir is None:
+            with tempfile.TemporaryDirectory(prefix="flowzoo-") as folder:
+                trained = train(config, dataset, folder)
+        else:
+            trained = train(config, dataset, workdir)
+            save_array(recipe, workdir)
+    except FloatingPointError as error:
+        raise FloatingPointError(
+            f"{str(error).split('. ')[0]}. A lower learning_rate= of fit usually helps; it was "
+            f"{learning_rate}."
+        ) from error
+    raw = on_raw_data(trained.flow, dataset)
     raw.card = make_card(
         raw,
         name=model["name"],
-        model=model,
+        model=dict(model),
         seed=seed,
         dataset=dataset.name,
         num_parameters=num_parameters(raw),
@@ -115,76 +158,8 @@ def fit(
     return raw
 
 
-def _dataset(
-    data: np.ndarray, labels: np.ndarray | None, levels: int | None, part: float, seed: int
-) -> Dataset:
-    if data.ndim < 2 or len(data) < 2:
-        raise ValueError(
-            f"fit got data of shape {data.shape}, expected [N, *event_shape] with N at least 2; "
-            "a single feature has shape [N, 1]."
-        )
-    if not 0 < part < 1:
-        raise ValueError(f"fit got validation {part}, expected a part of the data, in (0, 1).")
-    if labels is not None:
-        labels = np.asarray(labels)
-        if labels.shape != (len(data),) or not np.issubdtype(labels.dtype, np.integer):
-            raise ValueError(
-                f"fit got labels of shape {labels.shape} and dtype {labels.dtype}, expected "
-                f"[{len(data)}] integers, one for each row of the data."
-            )
-        labels = labels.astype(np.int32)
-    # Data of another run must not be continued by a workdir.
-    name = f"array-{hashlib.sha256(np.ascontiguousarray(data)).hexdigest()[:12]}"
-    data, preprocessing = _preprocess(data, levels)
-    order = np.random.default_rng(seed).permutation(len(data))
-    cut = min(max(1, round(part * len(data))), len(data) - 1)
-    validation, train_split = (
-        Split(data[rows], None if labels is None else labels[rows])
-        for rows in (order[:cut], order[cut:])
-    )
-    shape = data.shape[1:]
-    image_shape = None
-    if levels is not None and len(shape) in (2, 3):
-        image_shape = (*shape, 1) if len(shape) == 2 else shape
-    return Dataset(
-        name=name,
-        train=train_split,
-        validation=validation,
-        test=validation,
-        preprocessing=preprocessing,
-        dequantize=levels is not None,
-        num_classes=None if labels is None else int(labels.max()) + 1,
-        image_shape=image_shape,
-        bits_per_dim=levels is not None,
-    )
-
-
-def _preprocess(data: np.ndarray, levels: int | None) -> tuple[np.ndarray, Transform]:
-    """The data in the dtype that `Dataset` takes, and the map to the flow's vectors."""
-    shape = data.shape[1:]
-    vector = (math.prod(shape),)
-    steps: list[Transform] = [] if shape == vector else [Reshape(shape, vector)]
-    if levels is not None:
-        if not np.issubdtype(data.dtype, np.integer) or data.min() < 0 or data.max() >= levels:
-            raise ValueError(
-                f"fit got data of dtype {data.dtype} between {data.min()} and {data.max()}, and "
-                f"levels={levels}: expected integers 0 … {levels - 1}."
-            )
-        data = data.astype(np.uint8 if levels <= 256 else np.int32)
-        steps += [Affine(vector, scale=float(levels)), Logit(vector, alpha=PIXEL_ALPHA)]
-        return data, Chain(steps)
-    if not np.issubdtype(data.dtype, np.floating):
-        raise ValueError(
-            f"fit got data of dtype {data.dtype}: for levels, such as those of pixels, pass "
-            "levels=256 or how many there are; otherwise convert the data to floating point."
-        )
-    check_finite(data, "The array")
-    mean, scale = data.mean(0, dtype=np.float64), data.std(0, dtype=np.float64)
-    if np.any(constant := (scale <= 1e-7 * np.abs(mean))):
-        place = ", ".join(map(str, np.argwhere(constant)[0]))
-        raise ValueError(
-            f"The feature [{place}] (counting from 0) is the same in all rows, expected features "
-            "that vary: a density needs them; leave it out."
-        )
-    steps.append(Affine(vector, shift=mean.reshape(-1), scale=scale.reshape(-1)))
-    return data.astype(np.float32), Chain(steps)
+def _check_whole(name: str, value: object, least: int) -> None:
+    optional = name in ("num_epochs", "patience", "levels")
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not (value is None and optional) and not (whole and value >= least):
+        raise ValueError(f"fit got {name} {value!r}, expected a whole number from {least} on.")

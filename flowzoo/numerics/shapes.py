@@ -1,5 +1,8 @@
 """Shapes: batch axes first, then the event; each check exists once."""
 
+from collections.abc import Iterable, Sequence
+import operator
+
 import jax
 import jax.numpy as jnp
 
@@ -17,6 +20,25 @@ def check_event(name: str, x: jax.Array, event_shape: tuple[int, ...]) -> None:
             f"{name} got an array of shape {shape}, expected [..., *{event_shape}]: "
             "any batch axes first, then exactly these."
         )
+
+
+def as_shape(sample_shape: int | Sequence[int]) -> tuple[int, ...]:
+    """A shape as a tuple; a number alone is the shape of one axis.
+
+    Raises:
+      ValueError: if it holds anything but numbers from 0 on.
+    """
+    try:
+        given = sample_shape if isinstance(sample_shape, Iterable) else (sample_shape,)
+        shape = tuple(operator.index(size) for size in given)
+    except TypeError:
+        shape = (-1,)
+    if any(size < 0 for size in shape):
+        raise ValueError(
+            f"sample got sample_shape {sample_shape!r}, expected a number of samples or a shape, "
+            "such as (5,)."
+        )
+    return shape
 
 
 def check_context(context: jax.Array | None, context_size: int) -> None:

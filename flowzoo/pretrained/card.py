@@ -93,6 +93,7 @@ def make_card(raw: RawFlow, *, name: str, model: Mapping[str, Any], seed: int, *
         "levels": raw.levels,
         "image_shape": raw.image_shape,
         "seed": seed,
+        **({} if raw.raw_dtype is None else {"raw_dtype": raw.raw_dtype}),
         **rest,
     }
     return Card(json.dumps(contents, indent=2, ensure_ascii=False))
@@ -112,6 +113,7 @@ def skeleton(card: Card) -> tuple[nnx.GraphDef, nnx.State]:
             levels=card["levels"],
             image_shape=card["image_shape"],
             card=card,
+            raw_dtype=card.get("raw_dtype"),
         ),
         card["model"],
     )

@@ -2,27 +2,32 @@
 
 from typing import Any
 
-from flowzoo.transforms import Affine, Chain, Logit, Reshape, Transform
+from flowzoo.transforms import Affine, Arcsinh, Chain, Log, Logit, Reshape, Transform, Units
+
+# Transforms whose arrays are all that they are made of.
+PLAIN = {each.__name__: each for each in (Affine, Arcsinh, Log, Units)}
+KNOWN = ", ".join(["Chain", "Logit", "Reshape", *PLAIN])
 
 
 def to_spec(transform: Transform) -> dict[str, Any]:
     """Describes a preprocessing.
 
     Raises:
-      ValueError: if it is made of other transforms than `Chain`, `Affine`, `Logit` and `Reshape`.
+      ValueError: if it is made of other transforms than `Chain`, `Logit`, `Reshape` and those in
+        `PLAIN`.
     """
     spec = {"name": type(transform).__name__, "event_shape": list(transform.event_shape)}
     if type(transform) is Chain:
         return spec | {"transforms": [to_spec(each) for each in transform.transforms]}
-    if type(transform) is Affine:
+    if type(transform) in PLAIN.values():
         return spec
     if type(transform) is Logit:
         return spec | {"alpha": transform.alpha}
     if type(transform) is Reshape:
         return spec | {"latent_shape": list(transform.latent_shape)}
     raise ValueError(
-        f"A preprocessing with {spec['name']} cannot be saved, only Chain, Affine, Logit, Reshape: "
-        "add it to flowzoo/pretrained/preprocessing.py."
+        f"A preprocessing with {spec['name']} cannot be saved, only {KNOWN}: add it to "
+        "flowzoo/pretrained/preprocessing.py."
     )
 
 
@@ -36,10 +41,10 @@ def from_spec(spec: dict[str, Any]) -> Transform:
     name, event_shape = spec["name"], tuple(spec["event_shape"])
     if name == "Chain":
         return Chain([from_spec(each) for each in spec["transforms"]])
-    if name == "Affine":
-        return Affine(event_shape)
+    if name in PLAIN:
+        return PLAIN[name](event_shape)
     if name == "Logit":
         return Logit(event_shape, alpha=spec["alpha"])
     if name == "Reshape":
         return Reshape(event_shape, tuple(spec["latent_shape"]))
-    raise ValueError(f"Unknown preprocessing {name!r}, expected Chain, Affine, Logit or Reshape.")
+    raise ValueError(f"Unknown preprocessing {name!r}, expected one of {KNOWN}.")

@@ -4,6 +4,7 @@ from etils import epath
 import jax
 from ml_collections import config_dict
 
+from flowzoo.data.arrays import PREFIX
 from flowzoo.data.dataset import Dataset
 from flowzoo.flow import Flow
 from flowzoo.training.checkpoints import Checkpoints
@@ -19,7 +20,7 @@ def load_run(
     """The flow with the best validation likelihood of a run, its dataset and its config.
 
     Args:
-      workdir: what `python -m flowzoo.train` wrote.
+      workdir: what `python -m flowzoo.train` or `flowzoo.fit(workdir=…)` wrote.
       data_dir: where the data lie, if not where the run found them.
 
     Raises:
@@ -29,6 +30,8 @@ def load_run(
     config = load_config(workdir)
     if data_dir is not None:
         config.dataset.data_dir = data_dir
+    elif config.dataset.name.startswith(PREFIX):
+        config.dataset.data_dir = str(workdir)  # where `fit` left its array
     dataset = load_data(config)
     graph, variables = split(build_flow(config, dataset))
     checkpoints = Checkpoints(workdir, read_only=True)

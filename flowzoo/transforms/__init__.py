@@ -19,6 +19,7 @@ from flowzoo.transforms.elementwise.nonlinearities import (
     TanhMix,
 )
 from flowzoo.transforms.elementwise.spline import RationalQuadraticSpline
+from flowzoo.transforms.elementwise.units import Arcsinh, Units
 from flowzoo.transforms.image.couplings import ChannelCoupling, CheckerboardCoupling
 from flowzoo.transforms.image.multiscale import FactorOut, Squeeze
 from flowzoo.transforms.linear.dense import Dense
@@ -39,12 +40,14 @@ from flowzoo.transforms.support.gaussian_padding import (
     importance_weighted_log_prob,
     with_padding_key,
 )
+from flowzoo.transforms.support.log import Log
 from flowzoo.transforms.support.logit import Logit
 from flowzoo.transforms.transform import Chain, Inverse, Reshape, Transform
 
 __all__ = [
     "Affine",
     "AffineCoupling",
+    "Arcsinh",
     "BatchNorm",
     "Chain",
     "ChannelCoupling",
@@ -60,6 +63,7 @@ __all__ = [
     "Invertible1x1Conv",
     "LearnedSmoothLeakyReLU",
     "LearnedTanhMix",
+    "Log",
     "Logit",
     "MaskedAutoregressive",
     "MaskedConv",
@@ -85,6 +89,7 @@ __all__ = [
     "Transform",
     "Triangular",
     "TriangularLinear",
+    "Units",
     "Whiten",
     "alternating_mask",
     "emerging_conv",

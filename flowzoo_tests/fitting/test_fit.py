@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 import flowzoo
+from flowzoo.raw_flow import on_raw_data
+from flowzoo.training.load import load_run
 
 GAUSSIAN = {"name": "gaussian"}
 
@@ -55,15 +57,93 @@ def test_a_run_is_repeatable_and_goes_on_only_with_the_same_data(tmp_path):
     [
         (np.zeros(9), {}, r"expected \[N, \*event_shape\]"),
         (np.eye(9, dtype=int), {}, "pass levels=256"),
+        (np.ones((9, 0)), {}, "expected at least one feature"),
         (2 * np.eye(9, dtype=int), {"levels": 2}, "expected integers 0 … 1"),
         (np.eye(9), {"levels": 2}, "expected integers 0 … 1"),
         (np.where(np.eye(9) == 1, np.nan, 0), {}, "nan in row 0"),
         (np.ones((9, 2)), {}, r"feature \[0\].* is the same in all rows"),
         (np.eye(9), {"validation": 1.0}, "expected a part of the data"),
         (np.eye(9), {"labels": np.zeros(8, int)}, "one for each row"),
+        (np.eye(9), {"labels": np.resize([-1, 1], 9)}, "label -1, expected integers from 0 on"),
+        (np.eye(9), {"support": "positive"}, "expected positive numbers"),
+        (np.eye(9), {"support": "unit"}, "expected real or positive"),
+        (np.eye(9), {"batch_size": 0}, "fit got batch_size 0, expected a whole number from 1 on"),
+        (np.eye(9), {"num_epochs": 2.5}, "fit got num_epochs 2.5"),
+        (np.eye(9), {"patience": 0}, "fit got patience 0"),
+        (np.eye(9), {"seed": -1}, "fit got seed -1"),
+        (np.eye(9), {"learning_rate": -1e-3}, "fit got learning_rate -0.001"),
+        (np.eye(9), {"learning_rate": np.nan}, "fit got learning_rate nan"),
+        (np.eye(9), {"learning_rate": "fast"}, "fit got learning_rate 'fast'"),
+        (np.eye(9), {"model": 3}, "model of type int, expected the name"),
         (np.eye(9), {"model": {"name": "mfa"}}, "Did you mean 'maf'"),
     ],
 )
 def test_wrong_arguments_are_refused_in_sentences(data, options, sentence):
     with pytest.raises(ValueError, match=sentence):
         flowzoo.fit(data, **options)
+
+
+def test_what_float32_cannot_hold_is_fitted_and_comes_back():
+    rng = np.random.default_rng(0)
+    normal = rng.normal(size=(1000, 1))
+    flow = flowzoo.fit(1e8 + normal, GAUSSIAN, num_epochs=1)
+    x = flow.sample(jax.random.key(0), 1000)
+    assert isinstance(x, np.ndarray) and x.dtype == np.float64 and len(np.unique(x)) == 1000
+    np.testing.assert_allclose([x.mean() - 1e8, x.std()], [0, 1], atol=0.15)
+    expected = -0.5 * normal[:, 0] ** 2 - 0.5 * np.log(2 * np.pi)
+    np.testing.assert_allclose(flow.log_prob(1e8 + normal), expected, atol=0.3)
+    again, log_prob = flow.sample_and_log_prob(jax.random.key(0), 1000)
+    np.testing.assert_array_equal(again, x)
+    np.testing.assert_allclose(flow.log_prob(x), log_prob, atol=1e-4)
+    inside = jax.jit(lambda flow, key: flow.sample(key, (10,)))(flow, jax.random.key(0))
+    assert inside.dtype == jnp.float32
+    single = flowzoo.fit(normal.astype(np.float32), GAUSSIAN, num_epochs=1)
+    assert single.sample(jax.random.key(0), 3).dtype == jnp.float32
+
+
+def test_a_saved_fit_keeps_its_precision(tmp_path):
+    seconds = 1.7e9 + np.random.default_rng(0).random((500, 2))
+    flow = flowzoo.fit(seconds, GAUSSIAN, num_epochs=1)
+    x = flow.sample(jax.random.key(0), 100)
+    flowzoo.save(flow, tmp_path / "one")
+    for loaded in (
+        flowzoo.load(tmp_path / "one"),
+        flowzoo.load_pretrained(flowzoo.save_pretrained(flow, tmp_path / "folder")),
+    ):
+        np.testing.assert_array_equal(loaded.sample(jax.random.key(0), 100), x)
+        np.testing.assert_array_equal(loaded.log_prob(x), flow.log_prob(x))
+
+
+def test_few_rows_are_fitted_in_as_many_steps_as_many_rows():
+    data = np.random.default_rng(0).normal(size=(400, 1)) ** 3
+    with pytest.warns(UserWarning, match="far outside the rest"):
+        flow = flowzoo.fit(data, patience=10_000)
+    assert flow.card["training"]["epochs"] == 1000
+
+
+def test_two_tight_classes_are_not_widened():
+    rng = np.random.default_rng(0)
+    data = np.sign(rng.normal(size=(400, 1))) + 0.01 * rng.normal(size=(400, 1))
+    with pytest.warns(UserWarning, match="fall into groups"):
+        flow = flowzoo.fit(data)
+    x = flow.sample(jax.random.key(0), 20_000)
+    off = x - np.sign(x)
+    assert np.mean(np.abs(off) > 0.05) < 0.02
+    low, high = np.percentile(off, [16, 84])
+    assert (high - low) / 2 < 0.013
+
+
+def test_a_workdir_reopens_as_a_run(tmp_path):
+    data = 1e6 + np.random.default_rng(0).normal(size=(100, 2))
+    flow = flowzoo.fit(data, "gaussian", num_epochs=1, workdir=tmp_path / "run")
+    (tmp_path / "run").rename(tmp_path / "moved")
+    again, dataset, config = load_run(tmp_path / "moved")
+    raw = on_raw_data(again, dataset)
+    np.testing.assert_array_equal(raw.log_prob(data), flow.log_prob(data))
+    assert config.model.name == "gaussian" and len(dataset.train) == 90
+
+
+def test_a_diverged_fit_speaks_of_its_own_arguments():
+    data = np.random.default_rng(0).normal(size=(300, 4))
+    with pytest.raises(FloatingPointError, match="learning_rate= of fit.*it was 1000000000"):
+        flowzoo.fit(data, "maf", num_epochs=5, learning_rate=1e9)

@@ -17,6 +17,12 @@ def _fitted(transform):
 
 TRANSFORMS = {
     "affine": lambda rngs: T.Affine((3,), shift=[0.5, -1.0, 0.0], scale=[2.0, 0.1, -3.0]),
+    "units": lambda rngs: T.Units((3,), shift=[2000.1, -1.0, 0.0], scale=[2.0, 0.1, -3.0]),
+    "arcsinh": lambda rngs: T.Arcsinh((3,), where=[True, False, True]),
+    # Of numbers between 0.1 and 1.3.
+    "log": lambda rngs: T.Chain(
+        [T.Inverse(T.Logit((3,), alpha=0.05)), T.Affine((3,), shift=-0.2), T.Log((3,))]
+    ),
     "conditional_affine": lambda rngs: T.ConditionalAffine((3,), context_size=2),
     "gaussian_padding": lambda rngs: T.GaussianPadding((3,), 2, noise=0.7),
     "gaussian_padding_image": lambda rngs: T.GaussianPadding((2, 2, 1), 1),
