@@ -4,7 +4,7 @@ from absl import flags
 
 from flowzoo import command_line
 
-EXAMPLE = "python -m flowzoo.diagnose --workdir=runs/digits-relative_gradient"
+EXAMPLE = "python -m flowzoo.diagnose --workdir=runs/digits/learned"
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder that `python -m flowzoo.train` wrote.")
 _PRETRAINED = flags.DEFINE_string("pretrained", None, "Or the name or path of a pretrained model.")

@@ -1,10 +1,10 @@
-"""Tests a trained model: `python -m flowzoo.evaluate --workdir=runs/digits-relative_gradient`."""
+"""Tests a trained model: `python -m flowzoo.evaluate --workdir=runs/digits/learned`."""
 
 from absl import flags
 
 from flowzoo import command_line
 
-EXAMPLE = "python -m flowzoo.evaluate --workdir=runs/digits-relative_gradient"
+EXAMPLE = "python -m flowzoo.evaluate --workdir=runs/digits/learned"
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder that `python -m flowzoo.train` wrote.")
 _PRETRAINED = flags.DEFINE_string("pretrained", None, "Or the name or path of a pretrained model.")

@@ -41,18 +41,7 @@ class Run:
     @property
     def name(self) -> str:
         """The model in words."""
-        model = self.config["model"]
-        if model["name"] == "real_nvp_image":
-            channels, blocks = model.get("hidden_channels", 32), model.get("num_blocks", 4)
-            return f"Real NVP on images, {channels} channels, {blocks} residual blocks"
-        if model["name"] != "relative_gradient":
-            return self.title or model["name"]
-        parts = [
-            f"fully connected flow, {model.get('num_layers', 2)} layers",
-            model.get("activation", "smooth_leaky_relu").replace("_", " "),
-        ]
-        words = {"radial_groups": "radial", "divisive": "divisive", "whiten": "whitened"}
-        return ", ".join(parts + [word for key, word in words.items() if model.get(key)])
+        return self.config["title"]
 
 
 def collect(folders: Sequence[str]) -> list[Run]:
@@ -67,10 +56,12 @@ def collect(folders: Sequence[str]) -> list[Run]:
 
     paths = []
     for folder in map(epath.Path, folders):
-        paths += [path for pattern in (RESULTS, f"*/{RESULTS}") for path in folder.glob(pattern)]
-        sweeps = [path for pattern in (BEST, f"*/{BEST}") for path in folder.glob(pattern)]
+        levels = ("", "*/", "*/*/")
+        paths += [path for level in levels for path in folder.glob(f"{level}{RESULTS}")]
+        sweeps = [path for level in levels for path in folder.glob(f"{level}{BEST}")]
+        searched = {path.parent for path in sweeps}
+        paths = [path for path in paths if path.parent.parent not in searched]
         paths += [path.parent / read_json(path)["run"] / RESULTS for path in sweeps]
-    # A sweep's folder given by name holds its winner twice.
     paths = sorted(set(paths))
     runs = [
         Run(str(path.parent), read_json(path), read_json(path.parent / CONFIG)) for path in paths

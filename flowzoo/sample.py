@@ -6,7 +6,7 @@ from absl import flags
 
 from flowzoo import command_line
 
-EXAMPLE = "python -m flowzoo.sample --workdir=runs/digits-relative_gradient --num_samples=100"
+EXAMPLE = "python -m flowzoo.sample --workdir=runs/digits/learned --num_samples=100"
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder that `python -m flowzoo.train` wrote.")
 _PRETRAINED = flags.DEFINE_string("pretrained", None, "Or the name or path of a pretrained model.")

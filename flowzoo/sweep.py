@@ -23,7 +23,7 @@ SUMMARY, FAILURE = "sweep.md", "failure.json"
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "A config: FILE.py[:model[,flag ...]].")
 _WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Folder of all runs; by default runs/<dataset>-<model>-sweep."
+    "workdir", None, "Folder of all runs; by default runs/<config.name>-sweep."
 )
 _BASELINES = flags.DEFINE_list(
     "baselines", [], "Models of the config file to train with as many parameters as the winner."
@@ -70,11 +70,14 @@ def run_all(configs: dict, workdir: str) -> dict[str, dict]:
     from etils import epath
 
     from flowzoo.reporting.results import train_and_evaluate
+    from flowzoo.training.loop import load_data, resolved
     from flowzoo.training.workdir import RESULTS, claim, read_json, write_json
 
     found = {}
     for i, (label, config) in enumerate(configs.items(), start=1):
         folder = epath.Path(workdir) / label
+        if config.num_parameters:
+            config = resolved(config, load_data(config))
         claim(folder, config)
         outcome = "done before"
         if not (folder / RESULTS).exists() and not (folder / FAILURE).exists():
@@ -131,6 +134,8 @@ def matched_baselines(filename: str, models: list[str], config, num_parameters: 
     Raises:
       ValueError: if a model is unknown or has no hidden layers.
     """
+    from flowzoo.training.config import changed
+
     path, _, argument = filename.partition(":")
     get_config = runpy.run_path(path)["get_config"]
     words = [word for word in argument.split(",") if word in ("conditional", "smoke")]
@@ -142,10 +147,12 @@ def matched_baselines(filename: str, models: list[str], config, num_parameters: 
                 raise ValueError(
                     f"--baselines names {model}, whose config has no hidden_sizes to choose."
                 )
-            baseline.dataset = config.dataset
-            baseline.num_parameters = num_parameters
-            baseline.model.hidden_sizes = (1,) * depth
-            configs[f"{model},hidden_layers={depth}"] = baseline
+            configs[f"{model},hidden_layers={depth}"] = changed(
+                baseline,
+                dataset=config.dataset.to_dict(),
+                num_parameters=num_parameters,
+                model=dict(hidden_sizes=(1,) * depth),
+            )
     return configs
 
 

@@ -11,9 +11,7 @@ from flowzoo import command_line
 EXAMPLE = "python -m flowzoo.train --config=configs/digits.py"
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "A config: FILE.py[:model[,flag ...]].")
-_WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Folder of the run; by default runs/<dataset>-<model>."
-)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; by default runs/<config.name>.")
 _COORDINATOR = flags.DEFINE_string(
     "coordinator_address", None, "host:port of the first process, for several processes."
 )

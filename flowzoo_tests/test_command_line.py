@@ -44,18 +44,18 @@ def trained(tmp_path_factory):
 
 def test_train_writes_results_into_the_default_workdir(trained):
     folder, printed = trained
-    results = json.loads((folder / "runs/digits-relative_gradient/results.json").read_text())
+    results = json.loads((folder / "runs/digits/learned-smoke/results.json").read_text())
     assert f"{results['log_likelihood_nats']:.3f} ± " in printed
     assert "Gaussian fitted to the same split" in printed
 
 
 def test_evaluate_repeats_the_result_and_sample_draws(trained):
     folder, printed = trained
-    again = run("evaluate", "--workdir=runs/digits-relative_gradient", cwd=folder)
+    again = run("evaluate", "--workdir=runs/digits/learned-smoke", cwd=folder)
     assert again.stdout.splitlines()[0] == printed.splitlines()[0]
     drawn = run(
         "sample",
-        "--workdir=runs/digits-relative_gradient",
+        "--workdir=runs/digits/learned-smoke",
         "--num_samples=7",
         "--out=a/b",
         cwd=folder,
@@ -70,7 +70,7 @@ def test_evaluate_repeats_the_result_and_sample_draws(trained):
         ("train", [DIGITS, "--config.bathc_size=3"], "Unknown config key"),
         ("train", [DIGITS.replace("smoke", "gan")], "'gan', expected one of the models"),
         ("train", [DIGITS, "--config.dataset.name=digit"], "Did you mean 'digits'"),
-        ("train", [DIGITS, "--config.model.name=relative"], "Did you mean 'relative_gradient'"),
+        ("train", [DIGITS, "--config.model.name=mav"], "Did you mean 'maf'"),
         ("train", [DIGITS, "--config.batch_size=0"], "expected at least 1"),
         ("train", [DIGITS, "--config.batch_size=5000"], "only 1000 training examples"),
         ("train", [DIGITS, "--config.batch_size=many"], "invalid literal"),
@@ -105,7 +105,7 @@ def test_a_missing_image_set_says_both_ways_out(tmp_path):
 
 def test_label_of_an_unconditional_model_is_refused(trained):
     folder, _ = trained
-    failed = run("sample", "--workdir=runs/digits-relative_gradient", "--label=3", cwd=folder)
+    failed = run("sample", "--workdir=runs/digits/learned-smoke", "--label=3", cwd=folder)
     assert failed.returncode == 1 and "unconditional" in failed.stderr
 
 
@@ -196,7 +196,7 @@ def test_two_processes_train_as_one_and_one_writes(trained, tmp_path):
     assert [process.returncode for process in processes] == [0, 0], printed
     assert ["test log-likelihood" in out for out, _ in printed] == [True, False]
     results = json.loads((tmp_path / "shared" / "results.json").read_text())
-    alone = json.loads((trained[0] / "runs/digits-relative_gradient/results.json").read_text())
+    alone = json.loads((trained[0] / "runs/digits/learned-smoke/results.json").read_text())
     assert results["log_likelihood_nats"] == pytest.approx(alone["log_likelihood_nats"], rel=1e-5)
     lines = (tmp_path / "shared" / "metrics.jsonl").read_text().splitlines()
     assert len(lines) == 1

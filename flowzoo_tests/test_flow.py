@@ -20,7 +20,10 @@ log_prob = jax.jit(lambda flow, x, context=None: flow.log_prob(x, context))
 
 
 def relative_flow(dim=3, seed=0, **options):
-    config = {"name": "relative_gradient", "alpha": 0.3, **options}
+    config = {
+        "name": "fully_connected",
+        "nonlinearity": {"name": "smooth_leaky_relu", "alpha": 0.3},
+    } | options
     return perturbed(flowzoo.build(config, (dim,), rngs=nnx.Rngs(seed)), scale=0.3)
 
 
@@ -66,7 +69,7 @@ def test_log_prob_is_that_of_the_latents_plus_log_det(x64):
     np.testing.assert_allclose(log_prob(flow, x), expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("options", [{"base": "hyperbolic_secant"}, {"activation": "tanh_mix"}])
+@pytest.mark.parametrize("options", [{"base": "hyperbolic_secant"}, {"nonlinearity": "tanh_mix"}])
 def test_density_integrates_to_one(options):
     flow = relative_flow(dim=2, **options)
     axis, spacing = np.linspace(-80, 80, 801, dtype=np.float32, retstep=True)

@@ -57,7 +57,7 @@ def test_public_names():
 
 
 def test_relative_gradient_is_the_function_whatever_was_imported():
-    for module in ("flowzoo.relative", "flowzoo.zoo.relative_gradient"):
+    for module in ("flowzoo.relative", "flowzoo.relative.optax_transform"):
         importlib.import_module(module)
         optimizer = flowzoo.relative_gradient(1e-3, "w", layout="out_in")
         assert isinstance(optimizer, optax.GradientTransformation)

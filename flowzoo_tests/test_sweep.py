@@ -4,11 +4,12 @@ import pathlib
 import pytest
 
 from flowzoo import sweep
-from flowzoo.training.config import choose
+from flowzoo.training.config import changed, choose
 from flowzoo.training.grid import combinations
 
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
-MODELS = {"flow": dict(model=dict(name="relative_gradient", num_layers=2))}
+ENTRIES = {"flow": dict(title="Flow", model=dict(name="fully_connected", num_layers=2))}
+CONFIG = choose(None, ENTRIES, name="digits", dataset=dict(name="digits", data_dir="here"))
 
 
 @pytest.fixture
@@ -36,9 +37,9 @@ def trained(monkeypatch):
 
 
 def test_best_by_validation_wins_and_finished_runs_are_kept(trained, tmp_path):
-    configs = combinations(choose(None, MODELS), {"learning_rate": [1e-3, 1.0]})
+    configs = combinations(CONFIG, {"learning_rate": [1e-3, 1.0]})
     sweep.run_all(configs, tmp_path)
-    configs = combinations(choose(None, MODELS), {"learning_rate": [1e-3, 1.0, 0.011, 0.1]})
+    configs = combinations(CONFIG, {"learning_rate": [1e-3, 1.0, 0.011, 0.1]})
     results = sweep.run_all(configs, tmp_path)
     assert trained == [1e-3, 1.0, 0.011, 0.1]
     assert [label for label, _ in sweep.best_first(results)] == [
@@ -52,9 +53,9 @@ def test_best_by_validation_wins_and_finished_runs_are_kept(trained, tmp_path):
 
 
 def test_a_folder_of_another_run_is_refused(trained, tmp_path):
-    configs = combinations(choose(None, MODELS), {"num_layers": [2]})
+    configs = combinations(CONFIG, {"num_layers": [2]})
     sweep.run_all(configs, tmp_path)
-    configs["num_layers=2"].batch_size = 7
+    configs["num_layers=2"] = changed(CONFIG, batch_size=7)
     with pytest.raises(ValueError, match="belongs to a run with another config.*batch_size"):
         sweep.run_all(configs, tmp_path)
 
@@ -73,11 +74,10 @@ def test_arguments():
 
 
 def test_baselines_have_one_and_two_hidden_layers_of_any_width():
-    config = choose(None, MODELS, dataset=dict(name="digits", data_dir="here"))
-    found = sweep.matched_baselines(f"{CONFIGS / 'digits.py'}:smoke", ["made"], config, 5000)
+    found = sweep.matched_baselines(f"{CONFIGS / 'digits.py'}:smoke", ["made"], CONFIG, 5000)
     assert [c.model.hidden_sizes for c in found.values()] == [(1,), (1, 1)]
     for baseline in found.values():
         assert (baseline.num_parameters, baseline.num_epochs) == (5000, 1)
         assert baseline.dataset.data_dir == "here"
     with pytest.raises(ValueError, match="gaussian, whose config has no hidden_sizes"):
-        sweep.matched_baselines(str(CONFIGS / "digits.py"), ["gaussian"], config, 5000)
+        sweep.matched_baselines(str(CONFIGS / "digits.py"), ["gaussian"], CONFIG, 5000)

@@ -9,7 +9,6 @@ by the ordinary one for the same number of seconds, compilation and evaluations 
 epochs as fit, with the schedule stretched over them. Printed are the test log-likelihoods in nats.
 """
 
-import copy
 import time
 
 from absl import app, flags
@@ -18,6 +17,7 @@ from ml_collections import config_dict, config_flags
 import numpy as np
 
 from flowzoo.data.dataset import Dataset
+from flowzoo.training.config import changed
 from flowzoo.training.devices import enable_compilation_cache
 from flowzoo.training.evaluation import test_results
 from flowzoo.training.loop import NonFinite, Run, load_data
@@ -27,48 +27,51 @@ _CONFIG = config_flags.DEFINE_config_file("config", "configs/digits.py", "The be
 _SECONDS = flags.DEFINE_float("seconds", 20.0, "Training time of each run.")
 _GRADIENTS = flags.DEFINE_list("gradients", ["relative", "ordinary"], "Gradient rules.")
 
-PAPER = dict(
-    num_layers=2,
-    activation="smooth_leaky_relu",
-    alpha=0.01,
-    center=0.0,
-    radial_groups=(),
-    divisive=0,
-    whiten=False,
-    gaussianize=False,
-    init="orthogonal",
+PLAIN = dict(
+    learning_rate=1e-3,
+    schedule="constant",
+    dense_learning_rate=None,
+    clip_norm=None,
+    warmup_steps=0,
 )
-PLAIN = dict(learning_rate=1e-3, schedule="constant", dense_learning_rate=None, clip_norm=None)
 
 
 def variants(best: config_dict.ConfigDict) -> dict[str, config_dict.ConfigDict]:
-    """The configs from the paper's model to the best, each one change away from the one before."""
-    final, optimizer = best.model.to_dict(), best.optimizer.to_dict()
-    model, training = dict(final, **PAPER), dict(optimizer, **PLAIN, warmup_steps=0)
+    """The configs from the paper's model to the best, each one change away from the one before.
+
+    Raises:
+      ValueError: if the best is not a `fully_connected_learned`.
+    """
+    final = best.model.to_dict()
+    if final["name"] != "fully_connected_learned":
+        raise ValueError(
+            f"--config names the model {final['name']}, expected fully_connected_learned."
+        )
+    paper = dict(name="fully_connected", base=final["base"], use_bias=final["use_bias"])
+    centred = dict(name="smooth_leaky_relu", center=1.5)
+    radial = tuple(record for record in final["after_dense"] if record["name"] == "radial")
+    maps = {key: final[key] for key in ("inner", "outer")}
+    plain = dict(num_layers=2, after_dense=(), after_map=())
+    for key, record in maps.items():
+        starts = record is not None and "init" in record
+        plain[key] = record | {"init": "identity"} if starts else record
+    across = {key: final[key] for key in ("after_dense", "after_map")}
+    models = {
+        "paper": paper,
+        "+ whitening start": paper | dict(whiten=True, init=final["init"], nonlinearity=centred),
+        "+ learned nonlinearities": final | plain,
+        "+ normal marginals at the start": final | plain | maps,
+        "+ radial transforms": final | plain | maps | dict(after_dense=radial),
+        "+ divisive normalization": final | plain | maps | across,
+        "+ depth": final,
+    }
     found = {}
-
-    def add(name: str, change: dict, rates: dict | None = None, average: float = 0.0) -> None:
-        before = dict(model), dict(training)
-        model.update(change)
-        training.update(rates or {})
-        if found and before == (model, training) and not average:
-            return
-        config = copy.deepcopy(best)
-        config.model = config_dict.ConfigDict(dict(model))
-        config.optimizer.update(training)
-        config.parameter_average = average
-        found[name] = config
-
-    recipe = optimizer, best.parameter_average
-    add("paper", {})
-    add("+ whitening start", dict(whiten=True, init=final["init"], center=1.5))
-    add("+ learned nonlinearities", dict(activation=final["activation"], center=0.0, alpha=None))
-    add("+ normal marginals at the start", dict(gaussianize=final["gaussianize"]))
-    add("+ radial transforms", dict(radial_groups=final["radial_groups"]))
-    add("+ divisive normalization", dict(divisive=final["divisive"]))
-    add("+ depth", dict(num_layers=final["num_layers"]))
-    add("+ rates, schedule, averaging", {}, *recipe)
-    add("twice as deep", dict(num_layers=2 * final["num_layers"]), *recipe)
+    for name, model in models.items():
+        config = changed(best, model=model, optimizer=PLAIN, parameter_average=0.0)
+        if config not in found.values():
+            found[name] = config
+    found["+ rates, schedule, averaging"] = best
+    found["twice as deep"] = changed(best, model=dict(num_layers=2 * final["num_layers"]))
     return found
 
 
@@ -124,7 +127,7 @@ def main(argv: list[str]) -> None:
     for name, config in variants(_CONFIG.value).items():
         cells = []
         for gradient in _GRADIENTS.value:
-            config.gradient = gradient
+            config = changed(config, gradient=gradient)
             config.num_epochs = epochs_that_fit(config, dataset, _SECONDS.value)
             nats, _ = train(config, dataset)
             cells.append(f"{nats:.2f} ({config.num_epochs})")

@@ -68,7 +68,7 @@ from flowzoo.reporting import plots
 from flowzoo.training.state import merge, split
 from flowzoo.training.step import Batch, make_loss
 from flowzoo.transforms.linear.dense import log_det_counts
-from flowzoo.zoo.relative_gradient import relative_gradient
+from flowzoo.zoo.fully_connected import fully_connected
 
 FLOOR = "backprop"
 METHODS = (FLOOR, "fused", "optax", "inverse", "ordinary", "jacobian")
@@ -153,7 +153,7 @@ class Steps:
     def __init__(self, dim: int, batch_size: int, num_layers: int):
         # Near the identity: orthogonal matrices would take longer to draw than the measurement.
         self._build = functools.partial(
-            relative_gradient, (dim,), num_layers=num_layers, init="identity"
+            fully_connected, (dim,), num_layers=num_layers, init="identity"
         )
         self._flow = nnx.eval_shape(lambda: self._build(rngs=nnx.Rngs(0)))
         self._adam = optax.adam(LEARNING_RATE)

@@ -28,7 +28,7 @@ import optax
 
 from flowzoo import command_line
 from flowzoo.data import load_dataset
-from flowzoo.training.config import default_config
+from flowzoo.training.config import make_config
 from flowzoo.training.devices import make_mesh, replicate
 from flowzoo.training.evaluation import evaluation_key, make_log_probs, summarize
 from flowzoo.training.loop import Run
@@ -37,10 +37,8 @@ from flowzoo.training.step import make_batch, make_loss, train_step
 
 MANTISSA_BITS = {"float32": 23, "tensorfloat32": 10, "bfloat16": 7}
 MODEL = dict(
-    name="relative_gradient",
-    num_layers=2,
-    activation="smooth_leaky_relu",
-    center=1.5,
+    name="fully_connected",
+    nonlinearity=dict(name="smooth_leaky_relu", center=1.5),
     whiten=True,
     init="identity",
 )
@@ -109,9 +107,16 @@ def train(run: Run, mantissa_bits: int, num_epochs: int):
 
 def main(num_epochs: int) -> None:
     """Trains at each precision and prints the table."""
-    config = default_config()
-    config.dataset.name, config.model, config.num_epochs = "digits", MODEL, num_epochs
-    config.optimizer.update(learning_rate=1e-2, schedule="cosine")
+    config = make_config(
+        dict(
+            name="digits/whitened",
+            title="Fully connected flow",
+            dataset=dict(name="digits"),
+            model=MODEL,
+            optimizer=dict(learning_rate=1e-2, schedule="cosine"),
+            num_epochs=num_epochs,
+        )
+    )
     run = Run(config, load_dataset("digits"), make_mesh(1))
     test = replicate(run.dataset.model_space("test", evaluation_key("test")), run.mesh)
     log_probs = make_log_probs(run.mesh)

@@ -13,18 +13,11 @@ import numpy as np
 from flowzoo.data.arrays import Recipe, array_dataset, save_array
 from flowzoo.pretrained.card import make_card
 from flowzoo.raw_flow import RawFlow, on_raw_data
-from flowzoo.training.config import default_config
+from flowzoo.training.config import make_config
 from flowzoo.training.loop import train
+from flowzoo.zoo import complete
 from flowzoo.zoo.parameters import num_parameters
 
-# The fully connected flow with learned nonlinearities.
-DEFAULT_MODEL = {
-    "name": "relative_gradient",
-    "num_layers": 4,
-    "activation": "spline",
-    "whiten": True,
-    "init": "identity",
-}
 # Few rows make few steps an epoch: as many epochs are made of them as give this many steps.
 NUM_EPOCHS, NUM_STEPS = 100, 3000
 EVALUATIONS = 200  # at most; between them are some of so many short epochs
@@ -32,7 +25,7 @@ EVALUATIONS = 200  # at most; between them are some of so many short epochs
 
 def fit(
     data: np.ndarray,
-    model: str | Mapping[str, Any] | None = None,
+    model: str | Mapping[str, Any] = "fully_connected_learned",
     *,
     labels: np.ndarray | None = None,
     levels: int | None = None,
@@ -81,26 +74,26 @@ def fit(
     Example:
       >>> import flowzoo, jax, numpy as np
       >>> data = np.random.default_rng(0).normal(size=(200, 3)) @ np.diag([1.0, 10.0, 100.0])
-      >>> flow = flowzoo.fit(data, {"name": "gaussian"}, num_epochs=1)
+      >>> flow = flowzoo.fit(data, {"name": "gaussian"}, num_epochs=0)
       >>> flow.sample(jax.random.key(0), (5,)).shape
       (5, 3)
     """
     for name, value, least in (
-        ("num_epochs", num_epochs, 1),
+        ("num_epochs", num_epochs, 0),
         ("batch_size", batch_size, 1),
         ("patience", patience, 1),
         ("levels", levels, 2),
         ("seed", seed, 0),
     ):
         _check_whole(name, value, least)
-    if not (isinstance(learning_rate, numbers.Real) and 0 <= learning_rate < math.inf):
-        raise ValueError(f"fit got learning_rate {learning_rate!r}, expected a number from 0 on.")
-    if not (model is None or isinstance(model, str | Mapping)):
+    if not (isinstance(learning_rate, numbers.Real) and 0 < learning_rate < math.inf):
+        raise ValueError(f"fit got learning_rate {learning_rate!r}, expected a number above 0.")
+    if not isinstance(model, str | Mapping):
         raise ValueError(
             f"fit got a model of type {type(model).__name__}, expected the name of a recipe or "
             'its options, such as {"name": "maf", "num_layers": 5}.'
         )
-    model = DEFAULT_MODEL if model is None else {"name": model} if isinstance(model, str) else model
+    model = complete(model)
     recipe = Recipe(
         np.asarray(data),
         None if labels is None else np.asarray(labels),
@@ -110,24 +103,27 @@ def fit(
         support=support,
     )
     dataset = array_dataset(recipe)
-    config = default_config()
     devices = jax.device_count()
     batch_size = min(batch_size, len(dataset.train))
     batch_size = max(devices, batch_size - batch_size % devices)
     if num_epochs is None:
         steps = max(1, len(dataset.train) // batch_size)
         num_epochs = max(NUM_EPOCHS, -(-NUM_STEPS // steps))
-    config.update(
-        conditional=labels is not None,
-        batch_size=batch_size,
-        num_epochs=num_epochs,
-        eval_every_epochs=-(-num_epochs // EVALUATIONS),
-        patience=patience or max(1, round(0.3 * num_epochs)),
-        seed=seed,
+    config = make_config(
+        dict(
+            name=f"{dataset.name}/{model['name']}",
+            title=model["name"],
+            dataset=dict(name=dataset.name),
+            model=model,
+            optimizer=dict(learning_rate=learning_rate, schedule="cosine"),
+            conditional=labels is not None,
+            batch_size=batch_size,
+            num_epochs=num_epochs,
+            eval_every_epochs=max(1, -(-num_epochs // EVALUATIONS)),
+            patience=patience or max(1, round(0.3 * num_epochs)),
+            seed=seed,
+        )
     )
-    config.dataset.name = dataset.name
-    config.model.update(model)
-    config.optimizer.update(learning_rate=learning_rate, schedule="cosine")
     try:
         if workdir is None:
             with tempfile.TemporaryDirectory(prefix="flowzoo-") as folder:

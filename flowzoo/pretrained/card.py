@@ -11,6 +11,7 @@ import jax
 
 from flowzoo.context import from_json, to_json
 from flowzoo.flow import Flow
+from flowzoo.pretrained.format_1 import current
 from flowzoo.pretrained.preprocessing import from_spec, to_spec
 from flowzoo.raw_flow import RawFlow
 from flowzoo.zoo import build
@@ -127,7 +128,7 @@ def skeleton_of_flow(recipe: str) -> tuple[nnx.GraphDef, nnx.State]:
 
 def _flow(known: Mapping[str, Any], seed: int) -> Callable[[], Flow]:
     return lambda: build(
-        known["model"],
+        current(known["model"]),
         tuple(known["event_shape"]),
         context=from_json(known["context"]),
         rngs=nnx.Rngs(jax.random.key(seed)),

@@ -21,7 +21,6 @@ from flowzoo.reporting.results import comparison
 from flowzoo.training.evaluation import test_results
 from flowzoo.training.load import load_run
 from flowzoo.training.workdir import RESULTS, read_json
-from flowzoo.zoo.parameters import match_parameters
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -104,11 +103,6 @@ def export(
     command = command or run.get("command")
     if not command:
         raise ValueError("The run does not say how it was trained; pass the command.")
-    options = config.model.to_dict()
-    if config.num_parameters:
-        options = match_parameters(
-            options, dataset.event_shape, config.num_parameters, context=flow.context
-        )
     flow = _rounded(shrink(flow), dtype)
     metrics = test_results(flow, dataset)
     description, data_license = _data(dataset.name)
@@ -116,7 +110,7 @@ def export(
     raw.card = make_card(
         raw,
         name=pathlib.Path(directory).name,
-        model=options,
+        model=config.model.to_dict(),
         seed=config.seed,
         dtype=dtype,
         dataset=dataset.name,

@@ -6,9 +6,11 @@ from ml_collections import config_dict
 
 from flowzoo.data.dataset import Dataset
 from flowzoo.flow import Flow
+from flowzoo.pretrained.format_1 import current_config
 from flowzoo.pretrained.registry import find, load_pretrained
+from flowzoo.training.config import make_config
 from flowzoo.training.loop import load_data
-from flowzoo.training.workdir import load_config
+from flowzoo.training.workdir import CONFIG, read_json
 
 
 def load_pretrained_run(
@@ -25,7 +27,8 @@ def load_pretrained_run(
       ValueError: if the model is damaged.
     """
     model = load_pretrained(name_or_path)
-    config = load_config(find(name_or_path))
+    saved = read_json(find(name_or_path) / CONFIG)
+    config = make_config(current_config(saved, model.card["name"]))
     config.dataset.data_dir = data_dir or ""
     dataset = dataclasses.replace(load_data(config), preprocessing=model.preprocessing)
     return model.flow, dataset, config

@@ -74,7 +74,7 @@ def published_model(model_config) -> str | None:
     """The name under which the published tables list a model of the zoo, None if they do not."""
     name, layers = model_config["name"], model_config.get("num_layers")
     titles = {
-        "relative_gradient": "relative gradient",
+        "fully_connected": "relative gradient",
         "gaussian": "Gaussian",
         "made": "MADE",
         "made_mog": "MADE MoG",

@@ -1,9 +1,17 @@
-"""The training configuration: every key that a run knows, with its default."""
+"""The training configuration: every key that a run knows, with its default and its range."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+import functools
+import math
+import numbers
+import re
+from typing import Any, NamedTuple
 
 from ml_collections import config_dict
+
+from flowzoo import zoo
+from flowzoo.numerics.names import did_you_mean
+from flowzoo.training.step import PRECISIONS
 
 FLAGS = ("conditional", "short", "smoke")
 GRADIENTS = {
@@ -15,8 +23,12 @@ GRADIENTS = {
 
 
 def default_config() -> config_dict.ConfigDict:
-    """Returns a new configuration with every key set to its default."""
+    """Returns a new, locked configuration with every key set to its default."""
     return config_dict.create(
+        # Of the run, DATASET/ENTRY: its folder is runs/NAME.
+        name="",
+        # The model in words, for tables.
+        title="",
         dataset=dict(
             # A name that `flowzoo.load_dataset` knows.
             name="",
@@ -29,7 +41,8 @@ def default_config() -> config_dict.ConfigDict:
         model=dict(name=""),
         # Condition the model on the dataset's labels.
         conditional=False,
-        # If not 0: choose the width of `model.hidden_sizes` for about as many parameters.
+        # If not 0: choose the width of `model.hidden_sizes` for about as many parameters. The saved
+        # config has the width instead.
         num_parameters=0,
         # relative (fused rule), relative_optax, transposed or ordinary.
         gradient="relative",
@@ -65,72 +78,231 @@ def default_config() -> config_dict.ConfigDict:
         # Of the training step's matrix products, on hardware that has a choice: float32,
         # tensorfloat32 or bfloat16 (sums in float32). Evaluation is always in float32.
         matmul_precision="float32",
+        # 0: no steps, only what is fitted to the data before the first one.
         num_epochs=100,
         eval_every_epochs=1,
         patience=30,  # epochs without a better validation likelihood before the run stops
         seed=0,
         checkpoint_seconds=30.0,  # at least this long between two checkpoints
-    )
+    ).lock()
+
+
+class Check(NamedTuple):
+    """What a value is to be, in words and as a test."""
+
+    expected: str
+    fits: Callable[[Any], bool]
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return real and math.isfinite(value)
+
+
+def _whole(low: int) -> Check:
+    return Check(f"a whole number, at least {low}", lambda v: _is_whole(v) and v >= low)
+
+
+def _number(expected: str, fits: Callable[[float], bool]) -> Check:
+    return Check(expected, lambda v: _is_number(v) and fits(v))
+
+
+def _one_of(*choices: str) -> Check:
+    return Check(f"one of {', '.join(choices)}", lambda v: v in choices)
+
+
+def _or_none(check: Check) -> Check:
+    return Check(f"{check.expected}, or None", lambda v: v is None or check.fits(v))
+
+
+def _is_pattern(value: Any) -> bool:
+    try:
+        re.compile(value)
+    except (re.error, TypeError):
+        return False
+    return True
+
+
+_POSITIVE = _number("a finite number above 0", lambda v: v > 0)
+_NOT_NEGATIVE = _number("a finite number, at least 0", lambda v: v >= 0)
+_DECAY = _number("a number from 0 to below 1", lambda v: 0 <= v < 1)
+_TEXT = Check("text", lambda v: isinstance(v, str))
+_WORDS = Check("some text", lambda v: isinstance(v, str) and v != "")
+_FLAG = Check("True or False", lambda v: isinstance(v, bool))
+
+# The range of every key outside `model`, whose options the recipes check.
+CHECKS = {
+    "name": Check(
+        "a name such as digits/maf5, of letters, digits and any of _ - . = + ,",
+        lambda v: isinstance(v, str) and bool(re.fullmatch(r"[\w=+,-][\w.=+,/-]*", v)),
+    ),
+    "title": _WORDS,
+    "dataset.name": Check("the name of a dataset", _WORDS.fits),
+    "dataset.data_dir": _TEXT,
+    "dataset.limit": _whole(0),
+    "conditional": _FLAG,
+    "num_parameters": _whole(0),
+    "gradient": _one_of(*GRADIENTS),
+    "optimizer.name": _one_of("adam", "sgd", "relative_muon", "relative_adam", "muon"),
+    "optimizer.learning_rate": _POSITIVE,
+    "optimizer.dense_learning_rate": _or_none(_NOT_NEGATIVE),
+    "optimizer.momentum": _DECAY,
+    "optimizer.schedule": _one_of("constant", "cosine"),
+    "optimizer.warmup_steps": _whole(0),
+    "optimizer.clip_norm": _or_none(_POSITIVE),
+    "optimizer.trust_region": _or_none(
+        _number("a number between 0 and 1, both excluded", lambda v: 0 < v < 1)
+    ),
+    "optimizer.l2": _NOT_NEGATIVE,
+    "optimizer.weight_decay": _NOT_NEGATIVE,
+    "optimizer.decay_pattern": Check("a regular expression", _is_pattern),
+    "parameter_average": _DECAY,
+    "batch_size": _whole(1),
+    "mesh.data": _whole(0),
+    "mesh.model": _whole(1),
+    "matmul_precision": _one_of(*PRECISIONS),
+    "num_epochs": _whole(0),
+    "eval_every_epochs": _whole(1),
+    "patience": _whole(1),
+    # JAX would take a larger one modulo 2^32.
+    "seed": Check("a whole number from 0 to 2^32 - 1", lambda v: _is_whole(v) and 0 <= v < 2**32),
+    "checkpoint_seconds": _NOT_NEGATIVE,
+}
+
+
+def make_config(keys: Mapping[str, Any]) -> config_dict.ConfigDict:
+    """A locked configuration: the default one, changed in some keys, its model's options complete.
+
+    Args:
+      keys: nested, as in `default_config`.
+
+    Raises:
+      ValueError: if a key is unknown or a value cannot be meant.
+    """
+    return _checked(_merged(default_config().to_dict(), keys))
+
+
+def changed(config: config_dict.ConfigDict, **keys: Any) -> config_dict.ConfigDict:
+    """A copy of a configuration with other values of some keys.
+
+    A model that has a name takes the place of the config's, otherwise its options are changed.
+
+    Raises:
+      ValueError: if a key is unknown or a value cannot be meant.
+    """
+    return _checked(_merged(config.to_dict(), keys))
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dictionaries as one, keys joined by dots."""
+    flat = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _merged(tree: dict[str, Any], keys: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    tree = dict(tree)
+    for key, value in keys.items():
+        path = prefix + key
+        if key not in tree:
+            raise ValueError(
+                f"There is no config key {path!r}.{did_you_mean(path, known_keys())} "
+                "`flowzoo/training/config.py` lists them all."
+            )
+        if path == "model":
+            value = {"name": value} if isinstance(value, str) else dict(value)
+            tree[key] = value if "name" in value else tree[key] | value
+        elif isinstance(tree[key], dict):
+            if not isinstance(value, Mapping):
+                raise ValueError(f"config.{path} is {value!r}, expected keys and their values.")
+            tree[key] = _merged(tree[key], value, f"{path}.")
+        else:
+            tree[key] = value
+    return tree
+
+
+@functools.cache
+def known_keys() -> tuple[str, ...]:
+    """The full paths of all keys outside `model`."""
+    return tuple(flatten(default_config().to_dict()))
+
+
+def _checked(tree: dict[str, Any]) -> config_dict.ConfigDict:
+    tree["model"] = zoo.complete(tree["model"])
+    flat = flatten(tree)
+    for key, check in CHECKS.items():
+        if not check.fits(flat[key]):
+            raise ValueError(f"config.{key} is {flat[key]!r}, expected {check.expected}.")
+    config = default_config().unlock()
+    config.model = config_dict.ConfigDict(tree.pop("model"))
+    config.update(tree)
+    return config.lock()
+
+
+def smoke(config: config_dict.ConfigDict) -> config_dict.ConfigDict:
+    """The same run cut down to seconds: one epoch of 1,000 rows."""
+    return changed(config, num_epochs=min(config.num_epochs, 1), dataset=dict(limit=1000))
 
 
 def choose(
-    argument: str | None, models: Mapping[str, Mapping[str, Any]], **common: Any
+    argument: str | None, entries: Mapping[str, Mapping[str, Any]], *, name: str, **common: Any
 ) -> config_dict.ConfigDict:
     """Makes the config that `--config=file.py:argument` asks for.
 
     Args:
-      argument: `model,flag,…` in any order; None or empty: the first model, no flags. The flags are
+      argument: `entry,flag,…` in any order; None or empty: the first entry, no flags. The flags are
         `conditional` (on the labels), `short` (a baseline in minutes instead of the published
         protocol) and `smoke` (the same run cut down to seconds).
-      models: for each name the keys in which it differs from the default, the default model first.
-        Under `short`, if it has that flag, those in which its short run differs, and under `smoke`
-        those in which its smoke run does, beyond one epoch of 1,000 rows.
+      entries: for each name the keys in which it differs from the default, the default entry first;
+        also `short` and `smoke`, functions from its config to that of those runs. Without `short`
+        it has no short run.
+      name: what the names of the file's configs begin with, usually the dataset.
       **common: keys in which all of them differ.
 
     Raises:
-      ValueError: if a word is neither a model nor a flag, two models are named, or the model has no
-        short run.
+      ValueError: if a word is neither an entry nor a flag, two entries are named, the entry has no
+        short run, or a key or value of the config cannot be meant.
     """
     words = [word for word in (argument or "").split(",") if word]
-    flags = {word for word in words if word in FLAGS}
-    named = [word for word in words if word not in flags] or list(models)[:1]
+    flags = [word for word in FLAGS if word in words]
+    named = [word for word in words if word not in flags] or list(entries)[:1]
     for word in named:
-        if word not in models:
+        if word not in entries:
             raise ValueError(
-                f"The config's argument names {word!r}, expected one of the models "
-                f"{', '.join(models)}, or the flags {', '.join(FLAGS)}."
+                f"The config's argument names {word!r}, expected one of the entries "
+                f"{', '.join(entries)}, or the flags {', '.join(FLAGS)}."
+                + did_you_mean(word, [*entries, *FLAGS])
             )
     if len(named) > 1:
-        raise ValueError(f"The config's argument names {' and '.join(named)}, expected one model.")
-    config = default_config()
-    own = dict(models[named[0]])
-    short, smoke = own.pop("short", None), own.pop("smoke", {})
-    for keys in (dict(common), own):
-        if "model" in keys:
-            config.model = config_dict.ConfigDict(keys.pop("model"))
-        config.update(keys)
-    config.conditional = "conditional" in flags
-    if "short" in flags:
-        if short is None:
+        raise ValueError(f"The config's argument names {' and '.join(named)}, expected one entry.")
+    keys = dict(entries[named[0]])
+    variants = {"short": keys.pop("short", None), "smoke": keys.pop("smoke", smoke)}
+    identity = dict(
+        name="-".join([f"{name}/{named[0]}", *flags]), conditional="conditional" in flags
+    )
+    config = make_config(_merged(_merged(default_config().to_dict(), common), keys) | identity)
+    for flag in flags:
+        if flag == "conditional":
+            continue
+        if variants[flag] is None:
             raise ValueError(
-                f"The config's argument names the flag short, which {named[0]} has not: its run "
+                f"The config's argument names the flag {flag}, which {named[0]} has not: its run "
                 "is short as it is; leave the flag out."
             )
-        config.update(short)
-    if "smoke" in flags:
-        config.update(num_epochs=1, dataset=dict(limit=1000))
-        config.update(smoke)
+        config = variants[flag](config)
     return config
 
 
-def check_config(config: config_dict.ConfigDict, num_train: int, num_devices: int) -> None:
-    """Raises ValueError, in a sentence, if a number of the configuration cannot be meant."""
-    if config.gradient not in GRADIENTS:
-        raise ValueError(
-            f"config.gradient is {config.gradient!r}, expected one of {', '.join(GRADIENTS)}."
-        )
-    if config.batch_size < 1:
-        raise ValueError(f"config.batch_size is {config.batch_size}, expected at least 1.")
+def check_batch(config: config_dict.ConfigDict, num_train: int, num_devices: int) -> None:
+    """Raises ValueError unless the batch fits the training split and divides over the devices."""
     if config.batch_size > num_train:
         raise ValueError(
             f"config.batch_size is {config.batch_size}, but there are only {num_train} training "
@@ -140,11 +312,4 @@ def check_config(config: config_dict.ConfigDict, num_train: int, num_devices: in
         raise ValueError(
             f"config.batch_size is {config.batch_size}, which does not divide over {num_devices} "
             f"devices; choose a multiple of {num_devices}."
-        )
-    for key in ("num_epochs", "eval_every_epochs", "patience"):
-        if config[key] < 1:
-            raise ValueError(f"config.{key} is {config[key]}, expected at least 1.")
-    if not 0 <= config.parameter_average < 1:
-        raise ValueError(
-            f"config.parameter_average is {config.parameter_average}, expected a decay in [0, 1)."
         )

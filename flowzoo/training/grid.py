@@ -2,20 +2,19 @@
 
 import ast
 from collections.abc import Mapping, Sequence
-import difflib
-import inspect
 import itertools
 from typing import Any
 
 from ml_collections import config_dict
 
-from flowzoo.training.workdir import flatten
-from flowzoo.zoo import RECIPES
+from flowzoo import zoo
+from flowzoo.numerics.names import did_you_mean
+from flowzoo.training.config import flatten, make_config
 
 # The options that the relative-gradient paper searched, arXiv 2006.15090, appendix H.3. The
 # published text has lost the values; these are ours.
 PAPER = {
-    "activation": ("smooth_leaky_relu", "tanh_mix"),
+    "nonlinearity": ("smooth_leaky_relu", "tanh_mix"),
     "num_layers": (2, 5, 10),
     "learning_rate": (1e-4, 1e-3),
     "batch_size": (10, 100),
@@ -33,8 +32,8 @@ def resolve(config: config_dict.ConfigDict, key: str) -> str:
     Raises:
       ValueError: if there is no such key, or more than one.
     """
-    options = inspect.signature(RECIPES[config.model.name]).parameters
-    model = [f"model.{name}" for name in options if name not in ("event_shape", "context", "rngs")]
+    # Of a map both the record and its options can be swept.
+    model = [f"model.{name}" for name in zoo.defaults(config.model.name)]
     known = sorted({*flatten(config.to_dict()), *model})
     if key in known:
         return key
@@ -43,9 +42,8 @@ def resolve(config: config_dict.ConfigDict, key: str) -> str:
         return ends[0]
     if ends:
         raise ValueError(f"--sweep.{key} may mean {' or '.join(ends)}: write the whole key.")
-    near = difflib.get_close_matches(key, [*known, *(path.rpartition(".")[2] for path in known)])
-    hint = f" Did you mean {' or '.join(near)}?" if near else ""
-    raise ValueError(f"--sweep.{key} is no key of the config.{hint}")
+    ends = {path.rpartition(".")[2] for path in known}
+    raise ValueError(f"--sweep.{key} is no key of the config.{did_you_mean(key, {*known, *ends})}")
 
 
 def parse_values(text: str) -> list[Any]:
@@ -86,31 +84,29 @@ def combinations(
       grid: the values of each key.
 
     Raises:
-      ValueError: if a key is unknown or named twice, or a value has another type than the config's.
+      ValueError: if a key is unknown or named twice, or a value cannot be meant.
     """
     paths = {key: resolve(config, key) for key in grid}
     if len(set(paths.values())) < len(paths):
         raise ValueError(f"A key is swept twice: {', '.join(paths)}.")
     configs = {}
     for values in itertools.product(*grid.values()):
-        changed = config_dict.ConfigDict(config.to_dict())
-        for (key, path), value in zip(paths.items(), values, strict=True):
-            _assign(changed, key, path, value)
         names = (path.rpartition(".")[2] for path in paths.values())
         label = ",".join(f"{name}={value}" for name, value in zip(names, values, strict=True))
-        configs[label.replace(" ", "").replace("/", "-")] = changed
+        label = label.replace(" ", "").replace("/", "-")
+        try:
+            configs[label] = _assigned(config, dict(zip(paths.values(), values, strict=True)))
+        except ValueError as error:
+            raise ValueError(f"The sweep's {label}: {error}") from None
     return configs
 
 
-def _assign(config: config_dict.ConfigDict, key: str, path: str, value: Any) -> None:
-    *parents, leaf = path.split(".")
-    for parent in parents:
-        config = config[parent]
-    try:
-        with config.unlocked():
-            config[leaf] = value
-    except TypeError as error:
-        raise ValueError(
-            f"--sweep.{key} got {value!r}, expected a {type(config[leaf]).__name__} like "
-            f"{config[leaf]!r}."
-        ) from error
+def _assigned(config: config_dict.ConfigDict, values: Mapping[str, Any]) -> config_dict.ConfigDict:
+    tree = config.to_dict()
+    for path, value in values.items():
+        *parents, leaf = path.split(".")
+        branch = tree
+        for parent in parents:
+            branch = branch[parent]
+        branch[leaf] = value
+    return make_config(tree)

@@ -18,7 +18,7 @@ from flowzoo.flow import Flow
 from flowzoo.training import devices
 from flowzoo.training import workdir as workdirs
 from flowzoo.training.checkpoints import Checkpoints
-from flowzoo.training.config import check_config
+from flowzoo.training.config import changed, check_batch
 from flowzoo.training.evaluation import evaluation_key, make_log_probs
 from flowzoo.training.metrics import MetricsWriter, Progress, Record
 from flowzoo.training.optimizer import gradient_rule, make_optimizer
@@ -38,11 +38,35 @@ class NonFinite(FloatingPointError):
 def load_data(config: config_dict.ConfigDict) -> Dataset:
     """The config's dataset, cut to `config.dataset.limit` rows a split if that is set."""
     dataset = load_dataset(config.dataset.name, data_dir=config.dataset.data_dir or None)
-    if (limit := config.dataset.limit) == 0:
-        return dataset
-    if limit < 0:
-        raise ValueError(f"config.dataset.limit is {limit}, expected a number of rows, or 0.")
-    return dataset.first(limit)
+    limit = config.dataset.limit
+    return dataset.first(limit) if limit else dataset
+
+
+def resolved(config: config_dict.ConfigDict, dataset: Dataset) -> config_dict.ConfigDict:
+    """The config with everything decided: `model.hidden_sizes` in the place of `num_parameters`.
+
+    Raises:
+      ValueError: if the model has no hidden sizes.
+    """
+    if not config.num_parameters:
+        return config
+    model = config.model.to_dict()
+    context = context_of(config, dataset)
+    model = match_parameters(model, dataset.event_shape, config.num_parameters, context=context)
+    return changed(config, model=model, num_parameters=0)
+
+
+def context_of(config: config_dict.ConfigDict, dataset: Dataset) -> Labels | None:
+    """What the config's model is conditioned on.
+
+    Raises:
+      ValueError: if `config.conditional` is set and the data have no labels.
+    """
+    if not config.conditional:
+        return None
+    if dataset.num_classes is None:
+        raise ValueError(f"config.conditional is set, but {dataset.name} has no labels.")
+    return Labels(dataset.num_classes)
 
 
 def build_flow(config: config_dict.ConfigDict, dataset: Dataset) -> Flow:
@@ -52,16 +76,9 @@ def build_flow(config: config_dict.ConfigDict, dataset: Dataset) -> Flow:
       ValueError: if the model cannot be built, or `config.conditional` is set and the data have no
         labels.
     """
-    context = None
-    if config.conditional:
-        if dataset.num_classes is None:
-            raise ValueError(f"config.conditional is set, but {dataset.name} has no labels.")
-        context = Labels(dataset.num_classes)
     rngs = nnx.Rngs(jax.random.key(config.seed))
-    model = config.model
-    if config.num_parameters:
-        model = match_parameters(model, dataset.event_shape, config.num_parameters, context=context)
-    return build(model, dataset.event_shape, context=context, rngs=rngs)
+    context = context_of(config, dataset)
+    return build(config.model.to_dict(), dataset.event_shape, context=context, rngs=rngs)
 
 
 class Run:
@@ -77,9 +94,10 @@ class Run:
     """
 
     def __init__(self, config: config_dict.ConfigDict, dataset: Dataset, mesh: Mesh | None = None):
-        self.config, self.dataset = config, dataset
+        self.config = config = resolved(config, dataset)
+        self.dataset = dataset
         self.mesh = mesh or devices.make_mesh(**config.mesh)
-        check_config(config, len(dataset.train), self.mesh.shape[devices.DATA])
+        check_batch(config, len(dataset.train), self.mesh.shape[devices.DATA])
         # On the host, so that no device ever holds a flow that is split over many.
         self.flow = jax.device_get(build_flow(config, dataset))
         self.graph, self.variables = split(self.flow)
@@ -205,7 +223,7 @@ def train(config: config_dict.ConfigDict, dataset: Dataset, workdir: epath.PathL
     workdir = epath.Path(workdir)
     run = Run(config, dataset)
     if devices.is_main_process():
-        workdirs.claim(workdir, config)
+        workdirs.claim(workdir, run.config)
     checkpoints = Checkpoints(workdir)
     try:
         if checkpoints.latest_step() is None:
@@ -236,20 +254,35 @@ def _train(
     writer = MetricsWriter(workdir, first_step) if main else None
     progress = Progress(run.num_steps, config.num_epochs, first_step, main)
     clock = _Clock(writer.seconds if main else 0.0)
-    compile_seconds = run.compile_steps(state)
+    compile_seconds = run.compile_steps(state) if run.num_steps else 0.0
     order, order_epoch = None, -1
     step, steps_per_second, last_save = first_step, 0.0, time.monotonic()
+
+    def evaluated(state: TrainState, norms: dict[str, float]) -> TrainState:
+        try:
+            state, record = run.evaluate(state)
+        except NonFinite as error:
+            raise _diverged(run, int(state.step) - 1, str(error)) from None
+        if main:
+            seconds = {"seconds": clock.seconds(), "compile_seconds": compile_seconds}
+            writer.write(record | norms | seconds)
+            progress.report(record)
+        return state
+
     try:
+        if run.num_steps == 0 and not np.isfinite(state.best.nats):
+            # What was fitted to the data before the first step is all there is.
+            state = evaluated(state, {})
         while step < run.num_steps and not _out_of_patience(run, state):
             epoch = step // run.steps_per_epoch
             if epoch != order_epoch:
                 order, order_epoch = run.shuffle(state.key, epoch), epoch
             end = (epoch + 1) * run.steps_per_epoch
-            evaluated = (epoch + 1) % config.eval_every_epochs == 0 or end == run.num_steps
+            evaluate = (epoch + 1) % config.eval_every_epochs == 0 or end == run.num_steps
             # The last step before an evaluation goes alone, so that its update can be seen.
-            last = evaluated and step == end - 1
+            last = evaluate and step == end - 1
             count = max(1, int(devices.agree(steps_per_second * SECONDS_PER_DISPATCH)))
-            stop = min(end - (evaluated and not last), step + count)
+            stop = min(end - (evaluate and not last), step + count)
             before = jax.tree.map(jnp.copy, state.variables.params) if last else None
 
             began = time.monotonic()
@@ -270,14 +303,7 @@ def _train(
                     "update_norm": float(update_norm(before, state.variables.params)),
                 }
                 del before
-                try:
-                    state, record = run.evaluate(state)
-                except NonFinite as error:
-                    raise _diverged(run, step - 1, str(error)) from None
-                if main:
-                    seconds = {"seconds": clock.seconds(), "compile_seconds": compile_seconds}
-                    writer.write(record | norms | seconds)
-                    progress.report(record)
+                state = evaluated(state, norms)
             due = time.monotonic() - last_save >= config.checkpoint_seconds
             if devices.agree(due):
                 checkpoints.save(state)

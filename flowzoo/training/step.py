@@ -162,15 +162,7 @@ def make_run_steps(
     It takes steps until the state's step is `stop`, or one fails, within one epoch whose rows are
     `order: [steps per epoch, batch_size]`. `x` and `labels` are the whole training split. The
     number of steps is not part of the compiled program. The state that goes in is donated.
-
-    Raises:
-      ValueError: if the precision of the matrix products is unknown.
     """
-    if matmul_precision not in PRECISIONS:
-        raise ValueError(
-            f"config.matmul_precision is {matmul_precision!r}, expected one of "
-            f"{', '.join(PRECISIONS)}."
-        )
     split = mesh.shape[MODEL] > 1
     axis = DATA if mesh.size > 1 and not split else None
     loss = make_loss(flow, rule, axis)

@@ -7,25 +7,16 @@ from typing import Any
 from etils import epath
 from ml_collections import config_dict
 
+from flowzoo.training.config import flatten, make_config
+
 CONFIG, RESULTS, METRICS = "config.json", "results.json", "metrics.jsonl"
 # Of a sweep: the name of its best run.
 BEST = "best.json"
 
 
-def default_workdir(config) -> str:
-    """`runs/<dataset>-<model>`, told apart from the other models of a config.
-
-    Of a baseline the number of layers is added and whether its inputs are standardised, of a fully
-    connected flow a nonlinearity other than the spline and whether it starts from whitened data.
-    """
-    model = config.model
-    parts = [config.dataset.name.replace("/", "-"), model.name]
-    if model.name != "relative_gradient":
-        parts[-1] += str(model.get("num_layers", ""))
-        parts += ["standardized"] * model.get("standardize", False)
-    elif model.activation != "spline":
-        parts += [model.activation] + ["whitened"] * model.whiten
-    return os.path.join("runs", "-".join(parts + ["conditional"] * config.conditional))
+def default_workdir(config: config_dict.ConfigDict) -> str:
+    """`runs/<config.name>`."""
+    return os.path.join("runs", config.name)
 
 
 def claim(workdir: epath.Path, config: config_dict.ConfigDict) -> None:
@@ -35,7 +26,7 @@ def claim(workdir: epath.Path, config: config_dict.ConfigDict) -> None:
       ValueError: if it holds the run of another config; the message names the differing keys.
       OSError: if the folder cannot be made or written.
     """
-    ours = flatten(config.to_dict())
+    ours = flatten(json.loads(json.dumps(config.to_dict())))
     path = workdir / CONFIG
     if path.exists():
         theirs = flatten(read_json(path))
@@ -59,6 +50,7 @@ def load_config(workdir: epath.PathLike) -> config_dict.ConfigDict:
 
     Raises:
       FileNotFoundError: if the folder is not a workdir.
+      ValueError: if its config is damaged, or has keys or values that this flowzoo does not know.
     """
     path = epath.Path(workdir) / CONFIG
     if not path.exists():
@@ -66,18 +58,13 @@ def load_config(workdir: epath.PathLike) -> config_dict.ConfigDict:
             f"{workdir} is not a workdir: it has no {CONFIG}. Expected the folder that "
             "`python -m flowzoo.train` wrote."
         )
-    return config_dict.ConfigDict(read_json(path))
-
-
-def flatten(tree: dict, prefix: str = "") -> dict[str, Any]:
-    """Nested dictionaries as one, keys joined by dots; values as JSON keeps them."""
-    flat = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = json.loads(json.dumps(value))
-    return flat
+    saved = read_json(path)
+    if not isinstance(saved, dict):
+        raise ValueError(f"{path} holds no config but {type(saved).__name__}; it was damaged.")
+    try:
+        return make_config(saved)
+    except ValueError as error:
+        raise ValueError(f"{path} is not a config of this flowzoo: {error}") from None
 
 
 def read_json(path: epath.Path) -> Any:

@@ -1,24 +1,30 @@
 """One recipe for each published model: keyword options in, a `Flow` out."""
 
 from collections.abc import Mapping
-import difflib
 import inspect
 import json
+from typing import Any
 
 from flax import nnx
 
 from flowzoo.context import ContextSpec, to_json
 from flowzoo.flow import Flow
+from flowzoo.numerics.names import unknown
 from flowzoo.transforms import Chain, Standardize
+from flowzoo.zoo import maps
+from flowzoo.zoo.fully_connected import fully_connected
+from flowzoo.zoo.fully_connected_learned import fully_connected_learned
 from flowzoo.zoo.gaussian import gaussian
 from flowzoo.zoo.made import made, made_mog
 from flowzoo.zoo.maf import maf, maf_mog
 from flowzoo.zoo.neural_spline import nsf_autoregressive, nsf_coupling
+from flowzoo.zoo.options import check_types
 from flowzoo.zoo.real_nvp import real_nvp
 from flowzoo.zoo.real_nvp_image import real_nvp_image
-from flowzoo.zoo.relative_gradient import relative_gradient
 
 RECIPES = {
+    "fully_connected": fully_connected,
+    "fully_connected_learned": fully_connected_learned,
     "gaussian": gaussian,
     "made": made,
     "made_mog": made_mog,
@@ -28,12 +34,19 @@ RECIPES = {
     "nsf_coupling": nsf_coupling,
     "real_nvp": real_nvp,
     "real_nvp_image": real_nvp_image,
-    "relative_gradient": relative_gradient,
+}
+# The options that are records of transforms, and the names that fit there.
+MAPS = {
+    "nonlinearity": maps.FIXED,
+    "inner": maps.LEARNED,
+    "outer": maps.LEARNED,
+    "after_dense": maps.ACROSS,
+    "after_map": maps.ACROSS,
 }
 
 
 def build(
-    config: Mapping,
+    config: str | Mapping[str, Any],
     event_shape: tuple[int, ...],
     *,
     context: ContextSpec | None = None,
@@ -42,9 +55,9 @@ def build(
     """Builds a model of the zoo.
 
     Args:
-      config: `name`, one of `RECIPES`, and any options of that recipe. Every model also has the
-        option `standardize`: it then sees the training data with mean 0 and variance 1 in each
-        coordinate.
+      config: `name`, one of `RECIPES`, and any options of that recipe; or the name alone. Every
+        model also has the option `standardize`: it then sees the training data with mean 0 and
+        variance 1 in each coordinate.
       event_shape: shape of one event.
       context: what to condition the model on, None for an unconditional one.
       rngs: draws the initial parameters.
@@ -55,39 +68,78 @@ def build(
     Example:
       >>> from flax import nnx
       >>> import flowzoo
-      >>> flow = flowzoo.build({"name": "relative_gradient"}, (8,), rngs=nnx.Rngs(0))
+      >>> flow = flowzoo.build("fully_connected", (8,), rngs=nnx.Rngs(0))
       >>> flow.event_shape
       (8,)
     """
-    options = dict(config)
-    name, standardize = options.pop("name", None), options.pop("standardize", False)
-    if name not in RECIPES:
-        raise ValueError(_unknown("model", name, list(RECIPES)))
-    recipe = RECIPES[name]
-    known = set(inspect.signature(recipe).parameters) - {"event_shape", "context", "rngs"}
-    for key in options:
-        if key not in known:
-            raise ValueError(_unknown(f"option of {name}", key, sorted(known | {"standardize"})))
-    flow = recipe(tuple(event_shape), context=context, rngs=rngs, **options)
-    if standardize:
+    model = complete(config)
+    options = {key: value for key, value in model.items() if key not in ("name", "standardize")}
+    flow = RECIPES[model["name"]](tuple(event_shape), context=context, rngs=rngs, **options)
+    if model["standardize"]:
         transform = Chain([Standardize(flow.event_shape), flow.transform])
         flow = Flow(flow.base, transform, flow.context)
-    flow.recipe = _as_json(config, event_shape, context)
+    flow.recipe = _as_json(model, event_shape, context)
     return flow
 
 
 def _as_json(
-    config: Mapping, event_shape: tuple[int, ...], context: ContextSpec | None
+    model: Mapping[str, Any], event_shape: tuple[int, ...], context: ContextSpec | None
 ) -> str | None:
     """What `build` was given, None if an option of it is code or an array."""
-    given = {"model": dict(config), "event_shape": event_shape, "context": to_json(context)}
+    given = {"model": model, "event_shape": event_shape, "context": to_json(context)}
     try:
         return json.dumps(given, default=dict)  # of a ConfigDict
     except (TypeError, ValueError):
         return None
 
 
-def _unknown(kind: str, name: object, known: list[str]) -> str:
-    near = difflib.get_close_matches(str(name), known, 1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"Unknown {kind} {name!r}.{hint} Known: {', '.join(known)}."
+def defaults(name: str) -> dict[str, Any]:
+    """The options of a recipe that have a default, `standardize` included.
+
+    Raises:
+      ValueError: if there is no such recipe.
+    """
+    if name not in RECIPES:
+        raise ValueError(unknown("model", name, RECIPES))
+    parameters = _parameters(name)
+    return {k: p.default for k, p in parameters.items() if p.default is not p.empty} | {
+        "standardize": False
+    }
+
+
+def complete(config: str | Mapping[str, Any]) -> dict[str, Any]:
+    """`name` and every option of a model, also those that were left at their defaults.
+
+    Raises:
+      ValueError: if the name or an option is unknown, or an option has another type than its
+        default.
+    """
+    options = {"name": config} if isinstance(config, str) else dict(config)
+    name = options.pop("name", None)
+    every = defaults(name)
+    known = {*_parameters(name), *every}
+    for key in options:
+        if key not in known:
+            raise ValueError(unknown(f"option of {name}", key, sorted(known)))
+    for key in sorted(known - every.keys() - options.keys()):
+        raise ValueError(f"{name} needs the option {key}; it has no default.")
+    given = {key: value for key, value in options.items() if key in every}
+    check_types(name, {k: v for k, v in given.items() if k not in MAPS}, every)
+    options = every | options
+    for key, kinds in MAPS.items():
+        if (value := options.get(key)) is None:
+            continue
+        if key.startswith("after_"):
+            if isinstance(value, str | Mapping) or callable(value):
+                raise ValueError(f"{name} got {key} {value!r}, expected a sequence of such maps.")
+            options[key] = tuple(maps.complete(key, record, kinds) for record in value)
+        else:
+            options[key] = maps.complete(key, value, kinds)
+    return {"name": name, **options}
+
+
+def _parameters(name: str) -> dict[str, inspect.Parameter]:
+    parameters = dict(inspect.signature(RECIPES[name]).parameters)
+    for key in ("event_shape", "context", "rngs"):
+        del parameters[key]
+    return parameters

@@ -6,6 +6,7 @@ from flowzoo.bases.factorial import StandardNormal
 from flowzoo.context import ContextSpec, Labels
 from flowzoo.flow import Flow
 from flowzoo.transforms import Triangular
+from flowzoo.zoo.options import vector_size
 
 
 def gaussian(
@@ -30,12 +31,11 @@ def gaussian(
     Raises:
       ValueError: if the event is not a vector, or the shrinkage not in [0, 1].
     """
-    if len(event_shape) != 1:
-        raise ValueError(f"gaussian got event_shape {event_shape}, expected (D,).")
+    dim = vector_size("gaussian", event_shape)
     if not 0 <= shrinkage <= 1:
         raise ValueError(f"gaussian got shrinkage {shrinkage}, expected a number in [0, 1].")
     triangular = Triangular(
-        event_shape[0],
+        dim,
         context_size=context.size if context else 0,
         per_class=isinstance(context, Labels),
         shrinkage=shrinkage,

@@ -9,6 +9,7 @@ from flowzoo.bases.factorial import StandardNormal
 from flowzoo.context import ContextSpec
 from flowzoo.flow import Flow
 from flowzoo.transforms import MaskedAutoregressive, Reshape
+from flowzoo.zoo.options import vector_size
 
 
 def made(
@@ -89,10 +90,3 @@ def made_mog(
         rngs=rngs,
     )
     return Flow(base, Reshape(event_shape, event_shape), context)
-
-
-def vector_size(name: str, event_shape: tuple[int, ...]) -> int:
-    """D of an event of shape `(D,)`; other shapes are refused in the recipe's name."""
-    if len(event_shape) != 1:
-        raise ValueError(f"{name} got event_shape {event_shape}, expected (D,).")
-    return event_shape[0]

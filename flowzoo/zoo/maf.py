@@ -10,7 +10,7 @@ from flowzoo.bases.factorial import StandardNormal
 from flowzoo.context import ContextSpec
 from flowzoo.flow import Flow
 from flowzoo.transforms import BatchNorm, Chain, MaskedAutoregressive, Reverse
-from flowzoo.zoo.made import vector_size
+from flowzoo.zoo.options import check_layers, vector_size
 
 
 def maf(
@@ -45,6 +45,7 @@ def maf(
       ValueError: on an unknown option or an event that is not a vector.
     """
     vector_size("maf", event_shape)
+    check_layers("maf", num_layers)
     return _stack(
         StandardNormal(event_shape),
         num_layers,
@@ -85,6 +86,7 @@ def maf_mog(
     Raises:
       ValueError: on an unknown option or an event that is not a vector.
     """
+    check_layers("maf_mog", num_layers)
     network = dict(
         hidden_sizes=hidden_sizes,
         activation=activation,
@@ -104,8 +106,6 @@ def maf_mog(
 def _stack(
     base: Base, num_layers: int, batch_norm: bool, context: ContextSpec | None, **options
 ) -> Flow:
-    if num_layers < 1:
-        raise ValueError(f"num_layers is {num_layers}, expected at least 1.")
     (dim,) = base.event_shape
     context_size = context.size if context else 0
     transforms = []

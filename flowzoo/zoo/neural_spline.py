@@ -22,6 +22,7 @@ from flowzoo.transforms import (
     alternating_mask,
 )
 from flowzoo.transforms.stack import repeated
+from flowzoo.zoo.options import check_choice, check_layers, vector_size
 
 # Between two nonlinear layers. All but the first start at a random rotation.
 LINEAR: dict[str, Callable[..., Transform]] = {
@@ -78,11 +79,13 @@ def nsf_coupling(
     Raises:
       ValueError: on an unknown option or an event that is not a vector of two or more.
     """
-    _check("nsf_coupling", event_shape, 2, num_layers, linear)
+    dim = vector_size("nsf_coupling", event_shape, at_least=2)
+    check_layers("nsf_coupling", num_layers)
+    check_choice("nsf_coupling", "linear", linear, LINEAR)
 
     def layer(i: int) -> Transform:
         return SplineCoupling(
-            alternating_mask(event_shape[0], i),
+            alternating_mask(dim, i),
             num_bins=num_bins,
             bound=bound,
             hidden_sizes=hidden_sizes,
@@ -125,11 +128,13 @@ def nsf_autoregressive(
     Raises:
       ValueError: on an unknown option or an event that is not a vector.
     """
-    _check("nsf_autoregressive", event_shape, 1, num_layers, linear)
+    dim = vector_size("nsf_autoregressive", event_shape)
+    check_layers("nsf_autoregressive", num_layers)
+    check_choice("nsf_autoregressive", "linear", linear, LINEAR)
 
     def layer(_: int) -> Transform:
         return SplineAutoregressive(
-            event_shape[0],
+            dim,
             num_bins=num_bins,
             bound=bound,
             hidden_sizes=hidden_sizes,
@@ -165,15 +170,3 @@ def _stack(
     rest = [transform for pair in layers[whole:] for transform in pair]
     transforms = [*(repeated(blocks, STACK_FROM) if blocks else []), *rest, between()]
     return Flow(StandardNormal(event_shape), Chain(transforms), context)
-
-
-def _check(
-    recipe: str, event_shape: tuple[int, ...], at_least: int, num_layers: int, linear: str
-) -> None:
-    if len(event_shape) != 1 or event_shape[0] < at_least:
-        expected = "(D,)" if at_least == 1 else f"(D,) with D >= {at_least}"
-        raise ValueError(f"{recipe} got event_shape {event_shape}, expected {expected}.")
-    if num_layers < 1:
-        raise ValueError(f"{recipe} got num_layers {num_layers}, expected at least 1.")
-    if linear not in LINEAR:
-        raise ValueError(f"{recipe} got linear {linear!r}, expected one of {', '.join(LINEAR)}.")

@@ -8,6 +8,7 @@ from flowzoo.bases.factorial import StandardNormal
 from flowzoo.context import ContextSpec
 from flowzoo.flow import Flow
 from flowzoo.transforms import AffineCoupling, BatchNorm, Chain, alternating_mask
+from flowzoo.zoo.options import check_layers, vector_size
 
 
 def real_nvp(
@@ -37,15 +38,13 @@ def real_nvp(
     Raises:
       ValueError: on an unknown option or an event that is not a vector of two or more.
     """
-    if len(event_shape) != 1 or event_shape[0] < 2:
-        raise ValueError(f"real_nvp got event_shape {event_shape}, expected (D,) with D >= 2.")
-    if num_layers < 1:
-        raise ValueError(f"real_nvp got num_layers {num_layers}, expected at least 1.")
+    dim = vector_size("real_nvp", event_shape, at_least=2)
+    check_layers("real_nvp", num_layers)
     transforms = []
     for i in range(num_layers):
         transforms.append(
             AffineCoupling(
-                alternating_mask(event_shape[0], i),
+                alternating_mask(dim, i),
                 hidden_sizes=hidden_sizes,
                 scale_activation=scale_activation,
                 shift_activation=shift_activation,

@@ -34,14 +34,12 @@ def test_an_exported_run_scores_as_it_did(tmp_path):
 @pytest.mark.parametrize(
     "model",
     [
-        {"name": "relative_gradient", "whiten": True},
-        {"name": "relative_gradient", "whiten": True, "use_bias": False},
+        {"name": "fully_connected", "whiten": True},
+        {"name": "fully_connected", "whiten": True, "use_bias": False},
         {
-            "name": "relative_gradient",
-            "whiten": True,
-            "activation": "spline",
-            "divisive": 2,
-            "num_layers": 4,
+            "name": "fully_connected_learned",
+            "after_dense": ["divisive_normalization"],
+            "after_map": [{"name": "divisive_normalization", "reverse": True}],
         },
         {"name": "made_mog", "num_components": 2, "hidden_sizes": (8,)},
     ],

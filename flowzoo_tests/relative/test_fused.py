@@ -113,7 +113,7 @@ def test_only_the_ordinary_gradient_needs_a_factorisation():
 
 @pytest.mark.parametrize(("rule", "count"), [("ordinary", 2), ("relative", 0)])
 def test_factorisations_of_a_whole_flows_gradient(rule, count):
-    config = {"name": "relative_gradient", "num_layers": 2}
+    config = {"name": "fully_connected", "num_layers": 2}
     flow = with_gradient_rule(flowzoo.build(config, (DIM,), rngs=nnx.Rngs(0)), rule)
     x = jnp.float32(events())
     assert factorisations(nnx.grad(lambda flow: flow.log_prob(x).mean()), flow) == count

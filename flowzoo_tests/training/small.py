@@ -2,13 +2,11 @@
 
 from ml_collections import config_dict
 
-from flowzoo.training.config import choose
+from flowzoo.training.config import changed, make_config
 
 MODEL = dict(
-    name="relative_gradient",
-    num_layers=2,
-    activation="smooth_leaky_relu",
-    center=1.5,
+    name="fully_connected",
+    nonlinearity=dict(name="smooth_leaky_relu", center=1.5),
     whiten=True,
     init="identity",
 )
@@ -16,9 +14,14 @@ MODEL = dict(
 
 def small_config(**keys) -> config_dict.ConfigDict:
     """The digits with 400 rows, 16 a batch: 25 steps an epoch."""
-    config = choose(
-        None, {"flow": dict(model=MODEL)}, dataset=dict(name="digits", limit=400), batch_size=16
+    config = make_config(
+        dict(
+            name="digits/small",
+            title="Fully connected flow",
+            dataset=dict(name="digits", limit=400),
+            model=MODEL,
+            batch_size=16,
+            num_epochs=2,
+        )
     )
-    config.num_epochs = 2
-    config.update(keys)
-    return config
+    return changed(config, **keys)

@@ -1,10 +1,10 @@
 import pytest
 
-from flowzoo.training.config import choose
+from flowzoo.training.config import changed, choose
 from flowzoo.training.grid import PAPER, combinations, parse_values, resolve
 
-MODELS = {"flow": dict(model=dict(name="relative_gradient", num_layers=2, use_bias=True))}
-CONFIG = choose(None, MODELS)
+ENTRIES = {"flow": dict(title="Flow", model="fully_connected")}
+CONFIG = choose(None, ENTRIES, name="digits", dataset=dict(name="digits"))
 
 
 @pytest.mark.parametrize(
@@ -34,8 +34,8 @@ def test_keys_are_full_or_the_last_part():
     assert resolve(CONFIG, "batch_size") == "batch_size"
     # An option of the recipe that the config does not mention.
     assert resolve(CONFIG, "base") == "model.base"
-    with pytest.raises(ValueError, match="may mean dataset.name or model.name or optimizer.name"):
-        resolve(CONFIG, "name")
+    with pytest.raises(ValueError, match="may mean model.init or model.inner.init"):
+        resolve(changed(CONFIG, model="fully_connected_learned"), "init")
     with pytest.raises(ValueError, match="no key of the config. Did you mean .*num_layers"):
         resolve(CONFIG, "num_layer")
 
@@ -51,11 +51,24 @@ def test_every_combination_once():
 
 
 def test_wrong_types_and_repeated_keys_are_refused():
-    with pytest.raises(ValueError, match="--sweep.num_layers got 'two', expected a int like 2"):
+    with pytest.raises(ValueError, match="got num_layers 'two', expected a whole number such as 2"):
         combinations(CONFIG, {"num_layers": ["two"]})
     with pytest.raises(ValueError, match="swept twice"):
         combinations(CONFIG, {"num_layers": [2], "model.num_layers": [5]})
 
 
 def test_grid_of_the_paper_fits_the_model():
-    assert len(combinations(CONFIG, PAPER)) == 96
+    configs = combinations(CONFIG, PAPER)
+    assert len(configs) == 96
+    mixed = [config for label, config in configs.items() if label.startswith("nonlinearity=tanh")]
+    assert len(mixed) == 48 and all(config.model.nonlinearity.beta == 0.1 for config in mixed)
+
+
+def test_options_of_a_map_are_swept_with_it():
+    grid = {"nonlinearity": ["tanh_mix"], "model.nonlinearity.beta": [0.1, 3.0]}
+    with pytest.raises(ValueError, match="beta is no key"):
+        combinations(CONFIG, grid)
+    deep = changed(CONFIG, model=dict(nonlinearity="tanh_mix"))
+    assert [
+        config.model.nonlinearity.beta for config in combinations(deep, {"beta": [1, 3.0]}).values()
+    ] == [1, 3.0]

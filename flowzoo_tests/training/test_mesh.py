@@ -7,7 +7,6 @@ import subprocess
 import sys
 
 import jax
-from ml_collections import config_dict
 import numpy as np
 import pytest
 
@@ -25,9 +24,7 @@ MAF = dict(name="maf", num_layers=2, hidden_sizes=(32,), batch_norm=True)
 
 
 def run_on(rows, parts, *, model=None, dataset=None, **keys):
-    config = small_config(**keys)
-    if model is not None:
-        config.model = config_dict.ConfigDict(model)
+    config = small_config(**keys, **({} if model is None else dict(model=model)))
     return Run(config, dataset or load_data(config), make_mesh(rows, parts))
 
 
@@ -50,7 +47,7 @@ SGD = dict(name="sgd", learning_rate=1e-3)
 
 
 @pytest.mark.parametrize(
-    "keys", [{}, dict(model=MAF, optimizer=SGD)], ids=["relative_gradient", "maf"]
+    "keys", [{}, dict(model=MAF, optimizer=SGD)], ids=["fully_connected", "maf"]
 )
 def test_a_mesh_trains_as_one_device(keys):
     one, split = run_on(1, 1, **keys), run_on(2, 4, **keys)
@@ -73,7 +70,7 @@ def test_memory_per_device_falls_with_their_number():
     dataset = Dataset(
         name="noise", train=split, validation=split, test=split, preprocessing=Affine((dim,))
     )
-    model = dict(name="relative_gradient", num_layers=2, init="identity")
+    model = dict(name="fully_connected", num_layers=2, init="identity")
     floats = {}
     for parts in (1, 2, 8):
         run = run_on(1, parts, model=model, dataset=dataset)

@@ -23,7 +23,7 @@ DIM = 32
 
 
 def two_layers(dim=DIM, **options):
-    config = {"name": "relative_gradient", **options}
+    config = {"name": "fully_connected", **options}
     return flowzoo.build(config, (dim,), rngs=nnx.Rngs(0))
 
 

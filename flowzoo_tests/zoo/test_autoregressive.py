@@ -63,7 +63,7 @@ def test_images_are_refused(name):
 
 
 def test_bad_options_are_refused():
-    with pytest.raises(ValueError, match="num_layers is 0, expected at least 1"):
+    with pytest.raises(ValueError, match="maf got num_layers 0, expected at least 1"):
         build("maf", num_layers=0)
     with pytest.raises(ValueError, match="shrinkage 2, expected"):
         build("gaussian", shrinkage=2)

@@ -63,7 +63,7 @@ def test_context_and_random_degrees_are_counted():
 
 def test_bad_input_is_told_what_was_expected():
     with pytest.raises(ValueError, match="hidden_sizes"):
-        match_parameters({"name": "relative_gradient"}, (4,), 100)
+        match_parameters({"name": "fully_connected"}, (4,), 100)
     with pytest.raises(ValueError, match="Did you mean 'maf'"):
         match_parameters({"name": "mafs"}, (4,), 100)
     with pytest.raises(ValueError, match="hidden_size"):

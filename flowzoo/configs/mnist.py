@@ -25,50 +25,31 @@ the fitted Gaussian. Without `short` the baselines follow the protocol of Papama
 with two hidden layers of 1,024 units; so they were not trained.
 """
 
-from flowzoo.training.baselines import baselines, real_nvp_image
+from flowzoo.configs.baselines import baselines, real_nvp_image
 from flowzoo.training.config import choose
 
-FLOW = dict(
-    name="relative_gradient",
-    num_layers=2,
-    activation="spline",
-    num_bins=16,
-    bound=6.0,
-    radial_groups=(1,),
-    divisive=0,
-    base="standard_normal",
-    use_bias=True,
-    whiten=True,
-    gaussianize=True,
-    init="identity",
-)
-
-PAPER = dict(
-    name="relative_gradient",
-    num_layers=2,
-    activation="smooth_leaky_relu",
-    alpha=0.01,
-    center=0.0,
-    base="standard_normal",
-    use_bias=True,
-    whiten=False,
-    init="orthogonal",
-)
-
-MODELS = {
-    "relative_gradient": dict(
-        model=FLOW,
+ENTRIES = {
+    "learned": dict(
+        title="Fully connected flow, learned maps",
+        model=dict(name="fully_connected_learned", num_layers=2, after_dense=("radial",)),
         optimizer=dict(learning_rate=2e-3, schedule="cosine", dense_learning_rate=2e-4),
         num_epochs=20,
     ),
     "paper": dict(
-        model=PAPER,
+        title="Fully connected flow",
+        model="fully_connected",
         optimizer=dict(learning_rate=1e-4),
         num_epochs=100,
     ),
     # The paper's architecture, started near the fitted Gaussian.
     "whitened": dict(
-        model=PAPER | dict(center=1.5, whiten=True, init="identity"),
+        title="Fully connected flow, whitening start",
+        model=dict(
+            name="fully_connected",
+            nonlinearity=dict(name="smooth_leaky_relu", center=1.5),
+            whiten=True,
+            init="identity",
+        ),
         optimizer=dict(learning_rate=1e-3, schedule="cosine"),
         num_epochs=60,
     ),
@@ -78,4 +59,4 @@ MODELS = {
 
 
 def get_config(argument=None):
-    return choose(argument, MODELS, dataset=dict(name="mnist"))
+    return choose(argument, ENTRIES, name="mnist", dataset=dict(name="mnist"))

@@ -8,46 +8,30 @@ nonlinearity, has -88.295 ± 1.172; without the divisive normalization the defau
 1.030; a full-covariance Gaussian fitted to the same split -93.193.
 """
 
-from flowzoo.training.baselines import baselines
+from flowzoo.configs.baselines import baselines
 from flowzoo.training.config import choose
 
-FLOW = dict(
-    name="relative_gradient",
-    num_layers=2,
-    activation="spline",
-    num_bins=16,
-    bound=6.0,
-    radial_groups=(1,),
-    divisive=1,
-    base="standard_normal",
-    use_bias=True,
-    whiten=True,
-    gaussianize=True,
-    init="identity",
-)
-
-PAPER = dict(
-    name="relative_gradient",
-    num_layers=2,
-    activation="smooth_leaky_relu",
-    alpha=0.01,
-    center=0.0,
-    base="standard_normal",
-    use_bias=True,
-    whiten=False,
-    init="orthogonal",
-)
-
-MODELS = {
-    "relative_gradient": dict(
-        model=FLOW,
+ENTRIES = {
+    "learned": dict(
+        title="Fully connected flow, learned maps",
+        model=dict(
+            name="fully_connected_learned",
+            num_layers=2,
+            after_dense=("radial", "divisive_normalization"),
+        ),
         optimizer=dict(learning_rate=3e-3, schedule="cosine"),
         parameter_average=0.99,
         num_epochs=100,
     ),
     # The paper's architecture, started near the fitted Gaussian.
     "whitened": dict(
-        model=PAPER | dict(center=1.5, whiten=True, init="identity"),
+        title="Fully connected flow, whitening start",
+        model=dict(
+            name="fully_connected",
+            nonlinearity=dict(name="smooth_leaky_relu", center=1.5),
+            whiten=True,
+            init="identity",
+        ),
         optimizer=dict(learning_rate=1e-2, schedule="cosine"),
         num_epochs=300,
         patience=300,
@@ -57,4 +41,4 @@ MODELS = {
 
 
 def get_config(argument=None):
-    return choose(argument, MODELS, dataset=dict(name="digits"))
+    return choose(argument, ENTRIES, name="digits", dataset=dict(name="digits"))

@@ -1,6 +1,6 @@
 """BSDS300: 8 × 8 grey patches of photographs, 63 numbers, 1,000,000 training rows.
 
-    python -m flowzoo.train --config=configs/bsds300.py[:MODEL]
+    python -m flowzoo.train --config=configs/bsds300.py[:ENTRY]
 
 Published test log-likelihoods in nats, ± 2 standard errors:
 
@@ -32,55 +32,11 @@ The baselines have two hidden layers of 512 units; the paper tries 1,024 too, an
 the best by validation; for one layer: `--config.model.hidden_sizes="(512,)"`.
 """
 
-from flowzoo.training.baselines import baselines
+from flowzoo.configs.baselines import baselines
 from flowzoo.training.config import choose
 
-FLOW = dict(
-    name="relative_gradient",
-    num_layers=24,
-    activation="spline",
-    num_bins=8,
-    bound=6.0,
-    radial_groups=(1,),
-    divisive=2,
-    base="standard_normal",
-    use_bias=True,
-    whiten=True,
-    gaussianize=False,
-    init="identity",
-)
-
-PAPER = dict(
-    name="relative_gradient",
-    num_layers=2,
-    activation="smooth_leaky_relu",
-    alpha=0.01,
-    base="hyperbolic_secant",
-    use_bias=False,
-    whiten=False,
-    init="orthogonal",
-)
-
-# The paper's architecture with its other nonlinearity, deep, started near the fitted Gaussian. A
-# slope that varies by a third, not tenfold, in each of many layers trains and inverts better.
-WHITENED = PAPER | dict(
-    num_layers=30,
-    activation="tanh_mix",
-    alpha=1.0,
-    beta=3.0,
-    gain=0.2,
-    whiten=True,
-    init="identity",
-)
-
-# Cheaper maps between the layers.
-QUICK = FLOW | dict(
-    num_layers=6,
-    activation="learned_tanh_mix",
-    outer_activation="spline",
-    radial_groups=(),
-    divisive=1,
-)
+DIVISIVE = dict(name="divisive_normalization")
+PAPER = dict(name="fully_connected", base="hyperbolic_secant", use_bias=False)
 
 # Of the two flows with learned maps.
 TRAINING = dict(
@@ -94,12 +50,52 @@ TRAINING = dict(
     parameter_average=0.998,
 )
 
-MODELS = {
-    "relative_gradient": TRAINING | dict(model=FLOW, batch_size=500, num_epochs=12),
-    "quick": TRAINING | dict(model=QUICK, batch_size=400, num_epochs=1),
-    "paper": dict(model=PAPER, optimizer=dict(learning_rate=1e-4), num_epochs=100),
+ENTRIES = {
+    "learned": TRAINING
+    | dict(
+        title="Fully connected flow, learned maps",
+        model=dict(
+            name="fully_connected_learned",
+            num_layers=24,
+            inner=dict(name="spline", num_bins=8, init="identity"),
+            after_dense=(dict(name="radial", init="identity"), DIVISIVE),
+            after_map=(DIVISIVE | dict(reverse=True),),
+        ),
+        batch_size=500,
+        num_epochs=12,
+    ),
+    # Cheaper maps between the layers.
+    "quick": TRAINING
+    | dict(
+        title="Fully connected flow, learned maps, 6 layers",
+        model=dict(
+            name="fully_connected_learned",
+            num_layers=6,
+            inner="learned_tanh_mix",
+            outer=dict(name="spline", num_bins=8, init="identity"),
+            after_dense=(DIVISIVE,),
+        ),
+        batch_size=400,
+        num_epochs=1,
+    ),
+    "paper": dict(
+        title="Fully connected flow",
+        model=PAPER,
+        optimizer=dict(learning_rate=1e-4),
+        num_epochs=100,
+    ),
+    # The paper's architecture with its other nonlinearity, deep, started near the fitted Gaussian.
+    # A slope that varies by a third, not tenfold, in each of many layers trains and inverts better.
     "whitened": dict(
-        model=WHITENED,
+        title="Fully connected flow, whitening start",
+        model=PAPER
+        | dict(
+            num_layers=30,
+            nonlinearity=dict(name="tanh_mix", alpha=1.0, beta=3.0),
+            gain=0.2,
+            whiten=True,
+            init="identity",
+        ),
         optimizer=dict(learning_rate=1e-3, schedule="cosine", clip_norm=50.0),
         parameter_average=0.999,
         batch_size=400,
@@ -110,4 +106,4 @@ MODELS = {
 
 
 def get_config(argument=None):
-    return choose(argument, MODELS, dataset=dict(name="bsds300"))
+    return choose(argument, ENTRIES, name="bsds300", dataset=dict(name="bsds300"))

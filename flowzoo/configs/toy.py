@@ -8,21 +8,6 @@ Measured on the test sets, in nats, about a minute each on one core of an AMD EP
 
 from flowzoo.training.config import choose
 
-MODEL = dict(
-    name="relative_gradient",
-    num_layers=8,
-    activation="spline",
-    num_bins=16,
-    bound=4.0,
-    radial_groups=(),
-    divisive=0,
-    base="standard_normal",
-    use_bias=True,
-    whiten=True,
-    gaussianize=False,
-    init="orthogonal",
-)
-
 TOYS = (
     "moons",
     "mixture_of_gaussians",
@@ -33,14 +18,21 @@ TOYS = (
     "checkerboard",
     "rings",
 )
+ENTRIES = {toy: dict(dataset=dict(name=f"toy/{toy}")) for toy in TOYS}
 
 
 def get_config(argument=None):
-    models = {toy: dict(dataset=dict(name=f"toy/{toy}")) for toy in TOYS}
     return choose(
         argument,
-        models,
-        model=MODEL,
+        ENTRIES,
+        name="toy",
+        title="Fully connected flow, learned maps",
+        model=dict(
+            name="fully_connected_learned",
+            num_layers=8,
+            inner=dict(name="spline", bound=4.0, init="identity"),
+            init="orthogonal",
+        ),
         optimizer=dict(learning_rate=1e-2, schedule="cosine", dense_learning_rate=3e-3),
         num_epochs=100,
         patience=100,

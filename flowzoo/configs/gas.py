@@ -1,6 +1,6 @@
 """GAS: 8 gas sensors, 852,174 training rows.
 
-    python -m flowzoo.train --config=configs/gas.py[:MODEL]
+    python -m flowzoo.train --config=configs/gas.py[:ENTRY]
 
 Published test log-likelihoods in nats, ± 2 standard errors:
 
@@ -23,48 +23,11 @@ The baselines have two hidden layers of 100 units; the paper reports the better 
 layers on the validation set; for one: `--config.model.hidden_sizes="(100,)"`.
 """
 
-from flowzoo.training.baselines import baselines
+from flowzoo.configs.tabular import entries
 from flowzoo.training.config import choose
 
-FLOW = dict(
-    name="relative_gradient",
-    num_layers=5,
-    activation="spline",
-    num_bins=16,
-    bound=6.0,
-    radial_groups=(),
-    divisive=0,
-    base="standard_normal",
-    use_bias=True,
-    whiten=True,
-    gaussianize=True,
-    init="identity",
-)
-
-PAPER = dict(
-    name="relative_gradient",
-    num_layers=2,
-    activation="smooth_leaky_relu",
-    alpha=0.01,
-    base="standard_normal",
-    use_bias=True,
-    whiten=False,
-    init="orthogonal",
-)
-
-MODELS = {
-    "relative_gradient": dict(
-        model=FLOW,
-        optimizer=dict(
-            learning_rate=2e-3, schedule="cosine", dense_learning_rate=6e-4, clip_norm=30.0
-        ),
-        batch_size=1000,
-        num_epochs=50,
-    ),
-    "paper": dict(model=PAPER, optimizer=dict(learning_rate=1e-4), num_epochs=100),
-    **baselines((100, 100), activation="tanh"),
-}
+ENTRIES = entries((100, 100), batch_size=1000, num_epochs=50, activation="tanh")
 
 
 def get_config(argument=None):
-    return choose(argument, MODELS, dataset=dict(name="gas"))
+    return choose(argument, ENTRIES, name="gas", dataset=dict(name="gas"))

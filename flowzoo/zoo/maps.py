@@ -1,0 +1,81 @@
+"""Records of transforms, `{"name": "spline", "num_bins": 8}`, from which recipes make their parts.
+
+A record may also be a plain name, or a callable that takes the event shape and returns a transform.
+"""
+
+from collections.abc import Callable, Mapping
+import inspect
+from typing import Any
+
+from flowzoo.numerics.names import unknown
+from flowzoo.transforms import (
+    DivisiveNormalization,
+    LearnedSmoothLeakyReLU,
+    LearnedTanhMix,
+    MixtureCDF,
+    Radial,
+    RationalQuadraticSpline,
+    SmoothLeakyReLU,
+    TanhMix,
+    Transform,
+)
+from flowzoo.zoo.options import check_types
+
+Maker = Callable[[tuple[int, ...]], Transform]
+Record = str | Mapping[str, Any] | Maker
+
+# The transform of each name, and where a recipe's default is another than the transform's: learned
+# maps start such that the training data's marginals (of radial maps: norms) are about normal.
+FIXED: dict[str, tuple[type, dict[str, Any]]] = {
+    "smooth_leaky_relu": (SmoothLeakyReLU, {}),
+    "tanh_mix": (TanhMix, {}),
+}
+LEARNED: dict[str, tuple[type, dict[str, Any]]] = {
+    "spline": (RationalQuadraticSpline, {"init": "quantiles"}),
+    "mixture_cdf": (MixtureCDF, {"num_components": 16, "init": "quantiles"}),
+    "learned_smooth_leaky_relu": (LearnedSmoothLeakyReLU, {}),
+    "learned_tanh_mix": (LearnedTanhMix, {}),
+}
+ACROSS: dict[str, tuple[type, dict[str, Any]]] = {
+    "radial": (Radial, {"init": "quantiles"}),
+    "divisive_normalization": (DivisiveNormalization, {}),
+}
+KINDS = FIXED | LEARNED | ACROSS
+
+
+def complete(option: str, record: Record, kinds: Mapping[str, Any]) -> Any:
+    """A record with every option of its transform; a callable as it is.
+
+    Args:
+      option: the recipe's option that it is given as, for messages.
+      record: what was given.
+      kinds: the names that fit there, a part of `KINDS`.
+
+    Raises:
+      ValueError: if the name or an option is unknown there, or an option has another type.
+    """
+    if callable(record):
+        return record
+    given = {"name": record} if isinstance(record, str) else dict(record)
+    name = given.pop("name", None)
+    if name not in kinds:
+        raise ValueError(unknown(f"map for {option}", name, kinds))
+    transform, changed = kinds[name]
+    parameters = inspect.signature(transform.__init__).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.default is not p.empty} | changed
+    for key in given:
+        if key not in defaults:
+            raise ValueError(unknown(f"option of {option}, a {name},", key, defaults))
+    check_types(f"{option}, a {name},", given, defaults)
+    return {"name": name, **defaults, **given}
+
+
+def make(record: Any, event_shape: tuple[int, ...]) -> Transform:
+    """The transform of a complete record, or of a callable."""
+    if callable(record):
+        return record(event_shape)
+    options = dict(record)
+    transform, _ = KINDS[options.pop("name")]
+    # What acts across the coordinates of a vector takes their number.
+    across = transform in (Radial, DivisiveNormalization)
+    return transform(event_shape[0] if across else event_shape, **options)
