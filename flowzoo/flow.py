@@ -121,16 +121,19 @@ class Flow(nnx.Module):
                 "into real numbers by dequantization first."
             )
         context = self.encode_context(context)
+        batch_shape = x.shape[: x.ndim - len(self.event_shape)]
         if context is not None:
-            batch_shape = x.shape[: x.ndim - len(self.event_shape)]
             try:
-                np.broadcast_shapes(batch_shape, context.shape[:-1])
+                broadcast = np.broadcast_shapes(batch_shape, context.shape[:-1])
             except ValueError:
                 raise ValueError(
                     f"log_prob got contexts of batch shape {context.shape[:-1]} and events of "
                     f"batch shape {batch_shape}, expected shapes that broadcast: one context for "
                     "each event, or one for all."
                 ) from None
+            batch_shape = broadcast
+        if 0 in batch_shape:
+            return jnp.zeros(batch_shape, x.dtype)
         z, log_det = self.transform.forward_and_log_det(x, context)
         return self.base.log_prob(z, context) + log_det
 
@@ -139,18 +142,30 @@ class Flow(nnx.Module):
 
         Args:
           key: a JAX random key.
-          sample_shape: how many independent draws for each context.
+          sample_shape: how many independent draws for each context; a number alone is one axis.
           context: labels `[...]` or features `[..., C]`.
+
+        Raises:
+          ValueError: if the shape is none, or the context is not what the flow was built for.
         """
-        context = self.encode_context(context)
-        z = self.base.sample(key, as_shape(sample_shape), context)
+        shape, context = as_shape(sample_shape), self.encode_context(context)
+        if 0 in (batch_shape := _batch_shape(shape, context)):
+            return jnp.zeros((*batch_shape, *self.event_shape))
+        z = self.base.sample(key, shape, context)
         return self.transform.inverse(z, context)
 
     def sample_and_log_prob(
         self, key: jax.Array, sample_shape: tuple[int, ...] = (), context=None
     ) -> tuple[jax.Array, jax.Array]:
         """Draws as `sample` does, and returns the draws with their log-density in nats."""
-        context = self.encode_context(context)
-        z = self.base.sample(key, as_shape(sample_shape), context)
+        shape, context = as_shape(sample_shape), self.encode_context(context)
+        if 0 in (batch_shape := _batch_shape(shape, context)):
+            return jnp.zeros((*batch_shape, *self.event_shape)), jnp.zeros(batch_shape)
+        z = self.base.sample(key, shape, context)
         x, log_det = self.transform.inverse_and_log_det(z, context)
         return x, self.base.log_prob(z, context) - log_det
+
+
+# Transforms need not think of batches without an event.
+def _batch_shape(sample_shape: tuple[int, ...], context: jax.Array | None) -> tuple[int, ...]:
+    return sample_shape + (() if context is None else context.shape[:-1])

@@ -104,11 +104,11 @@ class RawFlow(nnx.Module):
             return jnp.asarray(x, jnp.float32) if is_integer else jnp.asarray(x)
         if not isinstance(x, jax.core.Tracer) and x.size:
             self._check_levels(np.asarray(x), is_integer)
-        if is_integer:
+        if is_integer and x.size:
             key = jax.random.key(0) if key is None else key
             rows = jnp.asarray(x).reshape(-1, *self.event_shape)
             return dequantize(rows, key, jnp.arange(len(rows))).reshape(x.shape)
-        return jnp.asarray(x)
+        return jnp.asarray(x, jnp.float32 if is_integer else None)
 
     def _check_levels(self, x: np.ndarray, is_integer: bool) -> None:
         name, low, high = type(self).__name__, x.min(), x.max()

@@ -244,3 +244,15 @@ def test_known_labels_are_checked_where_other_arguments_are_traced():
     flow = conditional_flow(Labels(3))
     with pytest.raises(ValueError, match="holds the label 3"):
         jax.jit(lambda x: flow.log_prob(x, np.array([0, 1, 2, 3])))(X)
+
+
+@pytest.mark.parametrize("name", ["maf_mog", "real_nvp", "gaussian"])
+@pytest.mark.parametrize("context", [None, Labels(3)])
+def test_batches_without_an_event_are_empty_arrays(name, context):
+    flow = flowzoo.build({"name": name}, (4,), context=context, rngs=nnx.Rngs(0))
+    labels = None if context is None else np.array([0, 2])
+    batch = (0,) if context is None else (0, 2)
+    assert flow.sample(jax.random.key(0), (0,), labels).shape == (*batch, 4)
+    x, log_prob = flow.sample_and_log_prob(jax.random.key(0), (0,), labels)
+    assert x.shape == (*batch, 4) and log_prob.shape == batch
+    assert flow.log_prob(x, labels).shape == batch

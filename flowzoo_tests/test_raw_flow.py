@@ -51,3 +51,8 @@ def test_sample_shapes(images, raw):
     for shape in (-1, (2, -1), 2.5, "5"):
         with pytest.raises(ValueError, match="sample got sample_shape .*expected a number"):
             flow.sample(key, shape)
+
+
+def test_batches_without_an_event(images):
+    assert images.log_prob(np.zeros((0, 4), np.uint8)).shape == (0,)
+    assert images.sample(jax.random.key(0), (3, 0)).dtype == np.uint8
