@@ -2,6 +2,7 @@
 
 from flowzoo.bases.autoregressive import MixtureMADE
 from flowzoo.bases.base import Base
+from flowzoo.bases.bounded import TruncatedNormal, UniformCircle
 from flowzoo.bases.factorial import (
     FACTORIAL,
     Factorial,
@@ -11,6 +12,7 @@ from flowzoo.bases.factorial import (
     StandardNormal,
 )
 from flowzoo.bases.mixture import MixtureOfGaussians
+from flowzoo.bases.student_t import StudentT
 
 __all__ = [
     "FACTORIAL",
@@ -22,4 +24,7 @@ __all__ = [
     "MixtureMADE",
     "MixtureOfGaussians",
     "StandardNormal",
+    "StudentT",
+    "TruncatedNormal",
+    "UniformCircle",
 ]

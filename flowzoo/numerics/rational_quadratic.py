@@ -60,14 +60,14 @@ def invert_bin(y: jax.Array, of: Bin) -> jax.Array:
 
 
 class BoxSpline(NamedTuple):
-    """Increasing functions that map [−bound, bound] onto itself and are the identity outside.
+    """Increasing functions that map [−bound, bound] onto itself, and more as the caller says.
 
-    Their slope is 1 at both ends. K bins lie on the last axis but one, so that a sum over them runs
-    along whole rows of memory; coordinates lie on the last.
+    K bins lie on the last axis but one, so that a sum over them runs along whole rows of memory;
+    coordinates lie on the last.
 
     Attributes:
       widths, heights: `[..., K, D]`, of the bins, positive, with the sum 2 bound.
-      slopes: `[..., K − 1, D]`, real; zero stands for a slope of one.
+      slopes: `[..., K + 1, D]`, real, at the knots; zero stands for a slope of one.
       bound: half of the box's side.
     """
 
@@ -77,9 +77,16 @@ class BoxSpline(NamedTuple):
     bound: float
 
     @classmethod
-    def from_outputs(cls, y: jax.Array, bound: float) -> "BoxSpline":
-        """From real numbers `y: [..., 3 K − 1, D]`, as networks give them; zeros: the identity."""
-        num_bins = (y.shape[-2] + 1) // 3
+    def from_outputs(cls, y: jax.Array, bound: float, *, periodic: bool = False) -> "BoxSpline":
+        """From real numbers as networks give them; zeros give the identity.
+
+        Args:
+          y: `[..., 3 K − 1, D]`, for a slope of 1 at both ends, or `[..., 3 K, D]`.
+          bound: half of the box's side.
+          periodic: whether the slope is the same, but any, at both ends, which takes one more
+            number.
+        """
+        num_bins = (y.shape[-2] + 1 - periodic) // 3
         # A bin's share of the interval is below the resolution of half precision.
         dtype = jnp.promote_types(y.dtype, jnp.float32)
         widths, heights, slopes = jnp.split(y.astype(dtype), (num_bins, 2 * num_bins), -2)
@@ -88,6 +95,10 @@ class BoxSpline(NamedTuple):
         def sides(a):
             return 2 * bound * (floor + (1 - num_bins * floor) * jax.nn.softmax(a, -2))
 
+        if periodic:
+            slopes = jnp.concatenate([slopes, slopes[..., :1, :]], -2)
+        else:
+            slopes = jnp.pad(slopes, [(0, 0)] * (slopes.ndim - 2) + [(1, 1), (0, 0)])
         return cls(sides(widths), sides(heights), slopes, bound)
 
     def _bin(self, sides: jax.Array, at: jax.Array) -> Bin:
@@ -108,27 +119,35 @@ class BoxSpline(NamedTuple):
             (here * widths).sum(-2),
             (past * heights[..., :-1, :]).sum(-2) - self.bound,
             (here * heights).sum(-2),
-            positive((here[..., 1:, :] * self.slopes).sum(-2)),
-            positive((here[..., :-1, :] * self.slopes).sum(-2)),
+            positive((here * self.slopes[..., :-1, :]).sum(-2)),
+            positive((here * self.slopes[..., 1:, :]).sum(-2)),
         )
 
+    def evaluate_inside(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The values and the logarithms of the slopes at `x: [..., D]` in [−bound, bound]."""
+        y, slope = evaluate_bin(x, self._bin(self.widths, x))
+        return y, jnp.log(slope)
+
+    def invert_inside(self, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The `x` with the values `y: [..., D]` in [−bound, bound], and the log-slopes there."""
+        of = self._bin(self.heights, y)
+        x = invert_bin(y, of)
+        return x, jnp.log(evaluate_bin(x, of)[1])
+
     def evaluate(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """The values and the logarithms of the slopes at `x: [..., D]`, both `[..., D]`."""
-        inside = jnp.clip(x, -self.bound, self.bound).astype(self.widths.dtype)
-        y, slope = evaluate_bin(inside, self._bin(self.widths, inside))
-        is_inside = jnp.abs(x) < self.bound
-        y = jnp.where(is_inside, y, x)
-        return y.astype(x.dtype), jnp.where(is_inside, jnp.log(slope), 0).astype(x.dtype)
+        """As `evaluate_inside` for any `x: [..., D]`, with the identity outside the box."""
+        return self._everywhere(self.evaluate_inside, x)
 
     def invert(self, y: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """The `x` with `evaluate(x)[0] = y: [..., D]`, and the logarithms of the slopes there."""
-        inside = jnp.clip(y, -self.bound, self.bound).astype(self.widths.dtype)
-        of = self._bin(self.heights, inside)
-        x = invert_bin(inside, of)
-        slope = evaluate_bin(x, of)[1]
-        is_inside = jnp.abs(y) < self.bound
-        x = jnp.where(is_inside, x, y)
-        return x.astype(y.dtype), jnp.where(is_inside, jnp.log(slope), 0).astype(y.dtype)
+        """As `invert_inside` for any `y: [..., D]`, with the identity outside the box."""
+        return self._everywhere(self.invert_inside, y)
+
+    def _everywhere(self, function, a: jax.Array) -> tuple[jax.Array, jax.Array]:
+        inside = jnp.clip(a, -self.bound, self.bound).astype(self.widths.dtype)
+        b, log_slope = function(inside)
+        is_inside = jnp.abs(a) < self.bound
+        b, log_slope = jnp.where(is_inside, b, a), jnp.where(is_inside, log_slope, 0)
+        return b.astype(a.dtype), log_slope.astype(a.dtype)
 
 
 def num_outputs(name: str, num_bins: int, bound: float) -> int:

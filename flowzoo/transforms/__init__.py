@@ -3,6 +3,7 @@
 from flowzoo.numerics.variables import Constant
 from flowzoo.transforms.autoregressive.masked_autoregressive import MaskedAutoregressive
 from flowzoo.transforms.autoregressive.mixture_autoregressive import MixtureAutoregressive
+from flowzoo.transforms.autoregressive.neural_autoregressive import NeuralAutoregressive
 from flowzoo.transforms.autoregressive.spline_autoregressive import SplineAutoregressive
 from flowzoo.transforms.convolution.conv1x1 import Invertible1x1Conv
 from flowzoo.transforms.convolution.masked import MaskedConv, emerging_conv
@@ -34,7 +35,10 @@ from flowzoo.transforms.linear.whiten import Whiten
 from flowzoo.transforms.normalization.batch_norm import BatchNorm, with_batch_statistics
 from flowzoo.transforms.normalization.divisive import DivisiveNormalization
 from flowzoo.transforms.normalization.radial import Radial
+from flowzoo.transforms.residual.planar import Planar, RadialFlow
+from flowzoo.transforms.residual.sylvester import Sylvester
 from flowzoo.transforms.stack import Stack
+from flowzoo.transforms.support.circular_spline import CircularSpline, CircularSplineCoupling
 from flowzoo.transforms.support.gaussian_padding import (
     GaussianPadding,
     importance_weighted_log_prob,
@@ -42,6 +46,9 @@ from flowzoo.transforms.support.gaussian_padding import (
 )
 from flowzoo.transforms.support.log import Log
 from flowzoo.transforms.support.logit import Logit
+from flowzoo.transforms.support.softplus import Softplus
+from flowzoo.transforms.support.stick_breaking import StickBreaking
+from flowzoo.transforms.support.supports import Supports
 from flowzoo.transforms.transform import Chain, Inverse, Reshape, Transform
 
 __all__ = [
@@ -52,6 +59,8 @@ __all__ = [
     "Chain",
     "ChannelCoupling",
     "CheckerboardCoupling",
+    "CircularSpline",
+    "CircularSplineCoupling",
     "ConditionalAffine",
     "Constant",
     "Dense",
@@ -69,22 +78,29 @@ __all__ = [
     "MaskedConv",
     "MixtureAutoregressive",
     "MixtureCDF",
+    "NeuralAutoregressive",
     "Orthogonal",
     "PLU",
     "PeriodicConv",
     "Permutation",
+    "Planar",
     "QR",
     "Radial",
+    "RadialFlow",
     "RationalQuadraticSpline",
     "Reshape",
     "Reverse",
     "SVD",
     "SmoothLeakyReLU",
+    "Softplus",
     "SplineAutoregressive",
     "SplineCoupling",
     "Squeeze",
     "Stack",
     "Standardize",
+    "StickBreaking",
+    "Supports",
+    "Sylvester",
     "TanhMix",
     "Transform",
     "Triangular",

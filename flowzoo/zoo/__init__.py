@@ -17,10 +17,12 @@ from flowzoo.zoo.fully_connected_learned import fully_connected_learned
 from flowzoo.zoo.gaussian import gaussian
 from flowzoo.zoo.made import made, made_mog
 from flowzoo.zoo.maf import maf, maf_mog
+from flowzoo.zoo.neural_autoregressive import gaussianization, naf
 from flowzoo.zoo.neural_spline import nsf_autoregressive, nsf_coupling
 from flowzoo.zoo.options import check_types
 from flowzoo.zoo.real_nvp import real_nvp
 from flowzoo.zoo.real_nvp_image import real_nvp_image
+from flowzoo.zoo.variational import planar, radial_flow, sylvester
 
 RECIPES = {
     "fully_connected": fully_connected,
@@ -30,6 +32,11 @@ RECIPES = {
     "made_mog": made_mog,
     "maf": maf,
     "maf_mog": maf_mog,
+    "naf": naf,
+    "gaussianization": gaussianization,
+    "planar": planar,
+    "radial_flow": radial_flow,
+    "sylvester": sylvester,
     "nsf_autoregressive": nsf_autoregressive,
     "nsf_coupling": nsf_coupling,
     "real_nvp": real_nvp,

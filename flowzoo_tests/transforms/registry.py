@@ -27,6 +27,15 @@ TRANSFORMS = {
     "gaussian_padding": lambda rngs: T.GaussianPadding((3,), 2, noise=0.7),
     "gaussian_padding_image": lambda rngs: T.GaussianPadding((2, 2, 1), 1),
     "logit": lambda rngs: T.Inverse(T.Logit((3,), alpha=0.05)),
+    "softplus": lambda rngs: T.Inverse(T.Softplus((3,))),
+    "stick_breaking": lambda rngs: T.Inverse(T.StickBreaking(3)),
+    "supports": lambda rngs: T.Inverse(
+        T.Supports(["real", {"name": "below", "high": 2.0}, {"name": "simplex", "size": 2}])
+    ),
+    "circular_spline": lambda rngs: T.CircularSpline((2, 2), num_bins=4, wrap=False),
+    "circular_spline_coupling": lambda rngs: T.CircularSplineCoupling(
+        [1, 0, 0], num_bins=4, wrap=False, hidden_sizes=(6,), context_size=2, rngs=rngs
+    ),
     "permutation": lambda rngs: T.Permutation.random(5, rngs=rngs),
     "reverse": lambda rngs: T.Reverse(4),
     "reshape": lambda rngs: T.Reshape((2, 2), (4,)),
@@ -110,6 +119,14 @@ TRANSFORMS = {
     "spline_autoregressive_fixed_point": lambda rngs: T.SplineAutoregressive(
         4, num_bins=3, hidden_sizes=(9,), inverse_method="fixed_point", rngs=rngs
     ),
+    "neural_autoregressive": lambda rngs: T.NeuralAutoregressive(
+        3, num_units=3, hidden_sizes=(6,), context_size=2, rngs=rngs
+    ),
+    "planar": lambda rngs: T.Planar(3, context_size=2, rngs=rngs),
+    "planar_inverse": lambda rngs: T.Inverse(T.Planar(3, rngs=rngs)),
+    "radial_flow": lambda rngs: T.RadialFlow(3, context_size=2, rngs=rngs),
+    "sylvester": lambda rngs: T.Sylvester(4, rank=3, context_size=2, rngs=rngs),
+    "sylvester_inverse": lambda rngs: T.Inverse(T.Sylvester(3, num_reflections=2, rngs=rngs)),
     "chain": lambda rngs: T.Chain(
         [T.Dense(3, rngs=rngs), T.SmoothLeakyReLU((3,)), T.Dense(3, rngs=rngs), T.Reverse(3)]
     ),

@@ -1,0 +1,1 @@
+"""Maps `x + g(x)` that are invertible because g is."""

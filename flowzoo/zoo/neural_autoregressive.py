@@ -1,0 +1,125 @@
+"""Neural autoregressive flows and Gaussianization flows, as published."""
+
+from collections.abc import Sequence
+
+from flax import nnx
+
+from flowzoo.bases.factorial import StandardNormal
+from flowzoo.context import ContextSpec
+from flowzoo.flow import Flow
+from flowzoo.transforms import (
+    Chain,
+    ConditionalAffine,
+    Householder,
+    MixtureCDF,
+    NeuralAutoregressive,
+    Reverse,
+    Transform,
+)
+from flowzoo.transforms.stack import repeated
+
+
+def naf(
+    event_shape: tuple[int, ...],
+    *,
+    num_layers: int = 5,
+    num_units: int = 16,
+    hidden_sizes: Sequence[int] = (512, 512),
+    activation: str = "relu",
+    degrees: str = "sequential",
+    residual: bool = False,
+    inverse_method: str = "sequential",
+    context: ContextSpec | None = None,
+    rngs: nnx.Rngs,
+) -> Flow:
+    """NAF-DSF of Huang, Krueger, Lacoste, Courville, "Neural autoregressive flows", ICML 2018,
+    arXiv 1804.00779.
+
+    Args:
+      event_shape: `(D,)`.
+      num_layers: deep sigmoidal layers; the order is reversed between each two.
+      num_units: sigmoids of each map.
+      hidden_sizes: units of each hidden layer of the masked networks.
+      activation: `relu` or `tanh`.
+      degrees: `sequential` or `random`.
+      residual: whether hidden layers after the first are added to the one before.
+      inverse_method: how samples are made, `sequential` or `fixed_point`.
+      context: what the flow is conditioned on, None for an unconditional flow.
+      rngs: draws the initial weights and random degrees.
+
+    Raises:
+      ValueError: on an unknown option or an event that is not a vector.
+    """
+    _check("naf", event_shape, num_layers)
+    (dim,) = event_shape
+    blocks = [
+        [
+            NeuralAutoregressive(
+                dim,
+                num_units=num_units,
+                hidden_sizes=hidden_sizes,
+                activation=activation,
+                degrees=degrees,
+                residual=residual,
+                inverse_method=inverse_method,
+                context_size=context.size if context else 0,
+                rngs=rngs,
+            ),
+            Reverse(dim),
+        ]
+        for _ in range(num_layers)
+    ]
+    return Flow(StandardNormal(event_shape), Chain(repeated(blocks, 4)), context)
+
+
+def gaussianization(
+    event_shape: tuple[int, ...],
+    *,
+    num_layers: int = 5,
+    num_components: int = 16,
+    num_reflections: int | None = None,
+    init: str = "quantiles",
+    context: ContextSpec | None = None,
+    rngs: nnx.Rngs,
+) -> Flow:
+    """Gaussianization flow of Meng, Song, Song, Ermon, "Gaussianization flows", AISTATS 2020, arXiv
+    2003.01941: maps of each coordinate to the normal and rotations in turn.
+
+    Each map is the distribution function of a mixture of logistics, all of whose centres, widths
+    and weights are trained, and the normal's quantile function.
+
+    Args:
+      event_shape: `(D,)`.
+      num_layers: of maps; a rotation stands between each two.
+      num_components: of each mixture.
+      num_reflections: whose product a rotation is, D if None.
+      init: of the maps, `quantiles` (of the training data, as they arrive there) or `identity`.
+      context: labels or features; before each map an affine map depends on them.
+      rngs: draws the reflections.
+
+    Raises:
+      ValueError: on an unknown option or an event that is not a vector.
+    """
+    _check("gaussianization", event_shape, num_layers)
+
+    def marginal() -> list[Transform]:
+        layer = MixtureCDF(event_shape, num_components=num_components, init=init)
+        if context is None:
+            return [layer]
+        return [ConditionalAffine(event_shape, context_size=context.size), layer]
+
+    def rotation() -> Transform:
+        return Householder(
+            event_shape[0], num_reflections=num_reflections, use_bias=False, rngs=rngs
+        )
+
+    blocks = [[*marginal(), rotation()] for _ in range(num_layers - 1)]
+    transform = Chain([*(repeated(blocks, 4) if blocks else []), *marginal()])
+    return Flow(StandardNormal(event_shape), transform, context)
+
+
+def _check(recipe: str, event_shape: tuple[int, ...], num_layers: int) -> None:
+    if len(event_shape) != 1:
+        raise ValueError(f"{recipe} got event_shape {event_shape}, expected (D,).")
+    if num_layers < 1:
+        raise ValueError(f"{recipe} got num_layers {num_layers}, expected at least 1.")
