@@ -13,8 +13,8 @@ from flowzoo.transforms.autoregressive.masked_autoregressive import Autoregressi
 class NeuralAutoregressive(Autoregressive):
     """`z_i = logit(Σ_k w_k sigmoid(a_k (x_i − m_k)))`, w, a and m of `x_0 … x_{i−1}` and c.
 
-    The weights w are positive and sum to one, the slopes a are positive; beyond the units' reach the
-    map goes on straight. `log_det = Σ log dz_i/dx_i`. The inverse lies between the units' own,
+    The weights w are positive and sum to one, the slopes a are positive; beyond the units' reach
+    the map goes on straight. `log_det = Σ log dz_i/dx_i`. The inverse lies between the units' own,
     `m_k + z_i / a_k`, and is found there by `invert_increasing`, up to `4 ε max(1, |z|)` in z, ε
     the rounding unit.
 
