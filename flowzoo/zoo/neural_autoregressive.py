@@ -17,6 +17,7 @@ from flowzoo.transforms import (
     Transform,
 )
 from flowzoo.transforms.stack import repeated
+from flowzoo.zoo.options import check_layers, vector_size
 
 
 def naf(
@@ -50,8 +51,8 @@ def naf(
     Raises:
       ValueError: on an unknown option or an event that is not a vector.
     """
-    _check("naf", event_shape, num_layers)
-    (dim,) = event_shape
+    dim = vector_size("naf", event_shape)
+    check_layers("naf", num_layers)
     blocks = [
         [
             NeuralAutoregressive(
@@ -100,7 +101,8 @@ def gaussianization(
     Raises:
       ValueError: on an unknown option or an event that is not a vector.
     """
-    _check("gaussianization", event_shape, num_layers)
+    dim = vector_size("gaussianization", event_shape)
+    check_layers("gaussianization", num_layers)
 
     def marginal() -> list[Transform]:
         layer = MixtureCDF(event_shape, num_components=num_components, init=init)
@@ -109,17 +111,8 @@ def gaussianization(
         return [ConditionalAffine(event_shape, context_size=context.size), layer]
 
     def rotation() -> Transform:
-        return Householder(
-            event_shape[0], num_reflections=num_reflections, use_bias=False, rngs=rngs
-        )
+        return Householder(dim, num_reflections=num_reflections, use_bias=False, rngs=rngs)
 
     blocks = [[*marginal(), rotation()] for _ in range(num_layers - 1)]
     transform = Chain([*(repeated(blocks, 4) if blocks else []), *marginal()])
     return Flow(StandardNormal(event_shape), transform, context)
-
-
-def _check(recipe: str, event_shape: tuple[int, ...], num_layers: int) -> None:
-    if len(event_shape) != 1:
-        raise ValueError(f"{recipe} got event_shape {event_shape}, expected (D,).")
-    if num_layers < 1:
-        raise ValueError(f"{recipe} got num_layers {num_layers}, expected at least 1.")

@@ -9,6 +9,7 @@ from flowzoo.context import ContextSpec
 from flowzoo.flow import Flow
 from flowzoo.transforms import Chain, Inverse, Planar, RadialFlow, Sylvester, Transform
 from flowzoo.transforms.stack import repeated
+from flowzoo.zoo.options import check_choice, check_layers, vector_size
 
 CLOSED_FORMS = ("density", "samples")
 
@@ -102,16 +103,11 @@ def _stack(
     context: ContextSpec | None,
     rngs: nnx.Rngs,
 ) -> Flow:
-    if len(event_shape) != 1:
-        raise ValueError(f"{recipe} got event_shape {event_shape}, expected (D,).")
-    if num_layers < 1:
-        raise ValueError(f"{recipe} got num_layers {num_layers}, expected at least 1.")
-    if closed_form not in CLOSED_FORMS:
-        raise ValueError(
-            f"{recipe} got closed_form {closed_form!r}, expected one of {', '.join(CLOSED_FORMS)}."
-        )
+    dim = vector_size(recipe, event_shape)
+    check_layers(recipe, num_layers)
+    check_choice(recipe, "closed_form", closed_form, CLOSED_FORMS)
     context_size = context.size if context else 0
-    layers = [make(event_shape[0], context_size=context_size, rngs=rngs) for _ in range(num_layers)]
+    layers = [make(dim, context_size=context_size, rngs=rngs) for _ in range(num_layers)]
     if closed_form == "samples":
         layers = [Inverse(layer) for layer in layers]
     transform = Chain(repeated([[layer] for layer in layers], 4))
