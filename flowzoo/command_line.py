@@ -55,17 +55,53 @@ def require_one(flags_and_values: dict[str, object], example: str) -> None:
         fail(f"Expected one of {names}. Example: {example}")
 
 
+def define_config(default: str | None = None) -> flags.FlagHolder:
+    """Defines `--config`; `config` reads what it names."""
+    return flags.DEFINE_string(
+        "config",
+        default,
+        "A config: FILE.py[:entry[,flag ...]], or the name of one that flowzoo ships; "
+        "--config.KEY=VALUE changes a key of it.",
+    )
+
+
+def config(value: str):
+    """The config that a flag of `define_config` names, with the changes of the command line."""
+    from flowzoo.training.config_file import read_config
+
+    return read_config(value, _overrides)
+
+
+def take(name: str, argv: list[str]) -> tuple[list[str], dict[str, str | None]]:
+    """Takes `--NAME.KEY=TEXT` or `--NAME.KEY TEXT` off a command line.
+
+    Returns:
+      The other arguments, and the texts by key, None where there was no text.
+    """
+    rest, found, i = [], {}, 0
+    while i < len(argv):
+        head, equals, text = argv[i].partition("=")
+        i += 1
+        if not head.startswith("-") or not head.lstrip("-").startswith(f"{name}."):
+            rest.append(argv[i - 1])
+            continue
+        key = head.lstrip("-").removeprefix(f"{name}.")
+        if not equals and i < len(argv) and not argv[i].startswith("--"):
+            text, equals = argv[i], "="
+            i += 1
+        found.pop(key, None)  # Later ones hold, also among themselves.
+        found[key] = text if equals else None
+    return rest, found
+
+
+# Of this process's config, by key.
+_overrides: dict[str, str | None] = {}
+
+
 def _parse(argv: list[str]) -> list[str]:
-    # A config file runs while flags are parsed, so its errors surface here.
+    rest, found = take("config", argv)
+    _overrides.update(found)
     try:
-        return flags.FLAGS(argv)
+        return flags.FLAGS(rest)
     except flags.Error as error:
-        fail(_last_line(str(error)))
-    except AttributeError as error:
-        fail(f"Unknown config key {error}. `--config=FILE` lists the keys in that file.")
-    except Exception as error:
-        fail(_last_line(str(error)))
-
-
-def _last_line(text: str) -> str:
-    return next(line.strip() for line in reversed(text.splitlines() or [text]) if line.strip())
+        fail(str(error).strip().splitlines()[-1])

@@ -7,11 +7,9 @@ and once with two. The same command goes on where it stopped.
 """
 
 import os
-import runpy
 import sys
 
 from absl import flags
-from ml_collections import config_flags
 
 from flowzoo import command_line
 
@@ -21,7 +19,7 @@ EXAMPLE = (
 )
 SUMMARY, FAILURE = "sweep.md", "failure.json"
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "A config: FILE.py[:model[,flag ...]].")
+_CONFIG = command_line.define_config()
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of all runs; by default runs/<config.name>-sweep."
 )
@@ -32,14 +30,11 @@ _BASELINES = flags.DEFINE_list(
 
 def take_sweep(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
     """Splits `--sweep=GRID` and `--sweep.KEY=VALUES` off the arguments of the command line."""
-    rest, swept = [], {}
-    for argument in arguments:
-        name, _, values = argument.partition("=")
-        if name.lstrip("-").split(".")[0] == "sweep" and name.startswith("-"):
-            swept[name.lstrip("-")] = values
-        else:
-            rest.append(argument)
-    return rest, swept
+    rest, keys = command_line.take("sweep", arguments)
+    grids = [argument for argument in rest if argument.lstrip("-").startswith("sweep=")]
+    swept = dict(argument.lstrip("-").split("=", 1) for argument in grids)
+    swept |= {f"sweep.{key}": text or "" for key, text in keys.items()}
+    return [argument for argument in rest if argument not in grids], swept
 
 
 def make_grid(swept: dict[str, str]) -> dict[str, list]:
@@ -135,14 +130,14 @@ def matched_baselines(filename: str, models: list[str], config, num_parameters: 
       ValueError: if a model is unknown or has no hidden layers.
     """
     from flowzoo.training.config import changed
+    from flowzoo.training.config_file import read_config
 
     path, _, argument = filename.partition(":")
-    get_config = runpy.run_path(path)["get_config"]
     words = [word for word in argument.split(",") if word in ("conditional", "smoke")]
     configs = {}
     for model in models:
         for depth in (1, 2):
-            baseline = get_config(",".join([model, *words]))
+            baseline = read_config(f"{path}:{','.join([model, *words])}")
             if "hidden_sizes" not in baseline.model:
                 raise ValueError(
                     f"--baselines names {model}, whose config has no hidden_sizes to choose."
@@ -168,7 +163,7 @@ def main(swept: dict[str, str]) -> None:
     from flowzoo.training.workdir import BEST, default_workdir, write_json
 
     enable_compilation_cache()
-    config = _CONFIG.value
+    config = command_line.config(_CONFIG.value)
     workdir = _WORKDIR.value or default_workdir(config) + "-sweep"
     configs = combinations(config, grid)
     print(f"{len(configs)} runs in {workdir}", flush=True)
@@ -179,9 +174,8 @@ def main(swept: dict[str, str]) -> None:
     winner, result = best_first(results)[0]
     text += f"\n\nBest by validation: `{os.path.join(workdir, winner)}`."
     if _BASELINES.value:
-        filename = flags.FLAGS["config"].config_filename
         count = result["num_parameters"]
-        baselines = matched_baselines(filename, _BASELINES.value, config, count)
+        baselines = matched_baselines(_CONFIG.value, _BASELINES.value, config, count)
         table = summary(run_all(baselines, workdir), len(baselines))
         text += f"\n\nBaselines with about {count:,} parameters:\n\n{table}"
     (epath.Path(workdir) / SUMMARY).write_text(text + "\n")

@@ -4,13 +4,12 @@ The run goes on where it stopped when the same command is typed again.
 """
 
 from absl import flags
-from ml_collections import config_flags
 
 from flowzoo import command_line
 
 EXAMPLE = "python -m flowzoo.train --config=configs/digits.py"
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "A config: FILE.py[:model[,flag ...]].")
+_CONFIG = command_line.define_config()
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; by default runs/<config.name>.")
 _COORDINATOR = flags.DEFINE_string(
     "coordinator_address", None, "host:port of the first process, for several processes."
@@ -25,11 +24,7 @@ _DISTRIBUTED = flags.DEFINE_bool(
 def main(argv: list[str]) -> None:
     del argv
     command_line.require("config", _CONFIG.value, EXAMPLE)
-    config = _CONFIG.value
-    if "error" in type(config).__name__.lower():
-        command_line.fail(
-            f"The config file {flags.FLAGS['config'].config_filename} cannot be read."
-        )
+    config = command_line.config(_CONFIG.value)
 
     import jax
 

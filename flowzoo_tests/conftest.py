@@ -12,6 +12,15 @@ import pytest  # noqa: E402
 
 
 @pytest.fixture
+def call(monkeypatch, capfd, tmp_path):
+    """Calls a command line within this process, in an empty folder."""
+    from flowzoo_tests.in_process import Caller
+
+    monkeypatch.chdir(tmp_path)
+    return Caller(monkeypatch, capfd)
+
+
+@pytest.fixture
 def x64():
     """Runs a test in double precision."""
     with jax.enable_x64(True):

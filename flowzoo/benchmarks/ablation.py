@@ -11,11 +11,12 @@ epochs as fit, with the schedule stretched over them. Printed are the test log-l
 
 import time
 
-from absl import app, flags
+from absl import flags
 import jax
-from ml_collections import config_dict, config_flags
+from ml_collections import config_dict
 import numpy as np
 
+from flowzoo import command_line
 from flowzoo.data.dataset import Dataset
 from flowzoo.training.config import changed
 from flowzoo.training.devices import enable_compilation_cache
@@ -23,7 +24,7 @@ from flowzoo.training.evaluation import test_results
 from flowzoo.training.loop import NonFinite, Run, load_data
 from flowzoo.training.state import merge
 
-_CONFIG = config_flags.DEFINE_config_file("config", "configs/digits.py", "The best model's config.")
+_CONFIG = command_line.define_config("digits")
 _SECONDS = flags.DEFINE_float("seconds", 20.0, "Training time of each run.")
 _GRADIENTS = flags.DEFINE_list("gradients", ["relative", "ordinary"], "Gradient rules.")
 
@@ -120,11 +121,12 @@ def train(config: config_dict.ConfigDict, dataset: Dataset) -> tuple[float, floa
 def main(argv: list[str]) -> None:
     del argv
     enable_compilation_cache()
-    dataset = load_data(_CONFIG.value)
+    best = command_line.config(_CONFIG.value)
+    dataset = load_data(best)
     print(f"{dataset.name}, {_SECONDS.value:g} s of training each, test log-likelihood in nats")
     print("| variant | " + " | ".join(f"{g} (epochs)" for g in _GRADIENTS.value) + " |")
     print("| --- |" + " --- |" * len(_GRADIENTS.value))
-    for name, config in variants(_CONFIG.value).items():
+    for name, config in variants(best).items():
         cells = []
         for gradient in _GRADIENTS.value:
             config = changed(config, gradient=gradient)
@@ -135,4 +137,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main)

@@ -1,7 +1,9 @@
 """The training configuration: every key that a run knows, with its default and its range."""
 
+import ast
 from collections.abc import Callable, Mapping
 import functools
+import json
 import math
 import numbers
 import re
@@ -85,6 +87,10 @@ def default_config() -> config_dict.ConfigDict:
         seed=0,
         checkpoint_seconds=30.0,  # at least this long between two checkpoints
     ).lock()
+
+
+class ArgumentError(ValueError):
+    """The argument of a config file names what the file has not."""
 
 
 class Check(NamedTuple):
@@ -197,6 +203,66 @@ def changed(config: config_dict.ConfigDict, **keys: Any) -> config_dict.ConfigDi
     return _checked(_merged(config.to_dict(), keys))
 
 
+def overridden(
+    config: config_dict.ConfigDict,
+    values: Mapping[str, Any],
+    parse: Callable[[Any, Any], Any] = lambda value, current: value,
+) -> config_dict.ConfigDict:
+    """A copy of a configuration with other values of some keys, one after the other.
+
+    Another name in the model, or in a record of a map in it, also replaces the options beside it,
+    by the defaults of that name.
+
+    Args:
+      config: what to change.
+      values: by the full path of the key, `model.nonlinearity.alpha`.
+      parse: makes the value of what was given and the current value.
+
+    Raises:
+      ValueError: if a key is unknown or a value cannot be meant.
+    """
+    tree = config.to_dict()
+    for path, given in values.items():
+        *parents, leaf = path.split(".")
+        branch = tree
+        for parent in parents:
+            branch = branch.get(parent) if isinstance(branch, dict) else None
+        if not isinstance(branch, dict) or leaf not in branch:
+            raise ValueError(
+                f"There is no config key {path!r}.{did_you_mean(path, flatten(tree))} "
+                "`flowzoo/training/config.py` lists those outside of the model."
+            )
+        value = parse(given, branch[leaf])
+        in_model = path.partition(".")[0] == "model"
+        if in_model and leaf == "name" and value != branch[leaf]:
+            branch.clear()
+        branch[leaf] = value
+        if in_model:
+            tree["model"] = zoo.complete(tree["model"])
+    return make_config(tree)
+
+
+def parse_value(text: str | None, current: Any) -> Any:
+    """The value that a text on the command line means for a key with this value.
+
+    Python's notation of numbers, tuples and records; `true` and `false`; all else is text. None,
+    an argument without a value, is true.
+    """
+    if text is None:
+        return True
+    if isinstance(current, str):
+        return text
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = text
+    if isinstance(current, list | tuple) and not isinstance(value, list | tuple):
+        return (value,)
+    return value
+
+
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested dictionaries as one, keys joined by dots."""
     flat = {}
@@ -237,6 +303,12 @@ def known_keys() -> tuple[str, ...]:
 
 def _checked(tree: dict[str, Any]) -> config_dict.ConfigDict:
     tree["model"] = zoo.complete(tree["model"])
+    try:
+        json.dumps(tree["model"])
+    except TypeError as error:
+        raise ValueError(
+            f"config.model cannot be saved, {error}: in a config, maps are records, not functions."
+        ) from None
     flat = flatten(tree)
     for key, check in CHECKS.items():
         if not check.fits(flat[key]):
@@ -268,21 +340,24 @@ def choose(
       **common: keys in which all of them differ.
 
     Raises:
-      ValueError: if a word is neither an entry nor a flag, two entries are named, the entry has no
-        short run, or a key or value of the config cannot be meant.
+      ArgumentError: if a word is neither an entry nor a flag, two entries are named, or the entry
+        has no short run.
+      ValueError: if a key or value of the config cannot be meant.
     """
     words = [word for word in (argument or "").split(",") if word]
     flags = [word for word in FLAGS if word in words]
     named = [word for word in words if word not in flags] or list(entries)[:1]
     for word in named:
         if word not in entries:
-            raise ValueError(
+            raise ArgumentError(
                 f"The config's argument names {word!r}, expected one of the entries "
                 f"{', '.join(entries)}, or the flags {', '.join(FLAGS)}."
                 + did_you_mean(word, [*entries, *FLAGS])
             )
     if len(named) > 1:
-        raise ValueError(f"The config's argument names {' and '.join(named)}, expected one entry.")
+        raise ArgumentError(
+            f"The config's argument names {' and '.join(named)}, expected one entry."
+        )
     keys = dict(entries[named[0]])
     variants = {"short": keys.pop("short", None), "smoke": keys.pop("smoke", smoke)}
     identity = dict(
@@ -293,7 +368,7 @@ def choose(
         if flag == "conditional":
             continue
         if variants[flag] is None:
-            raise ValueError(
+            raise ArgumentError(
                 f"The config's argument names the flag {flag}, which {named[0]} has not: its run "
                 "is short as it is; leave the flag out."
             )

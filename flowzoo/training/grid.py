@@ -1,6 +1,5 @@
 """Grids of configs: every combination of the values that some keys are to take."""
 
-import ast
 from collections.abc import Mapping, Sequence
 import itertools
 from typing import Any
@@ -9,7 +8,7 @@ from ml_collections import config_dict
 
 from flowzoo import zoo
 from flowzoo.numerics.names import did_you_mean
-from flowzoo.training.config import flatten, make_config
+from flowzoo.training.config import flatten, overridden, parse_value
 
 # The options that the relative-gradient paper searched, arXiv 2006.15090, appendix H.3. The
 # published text has lost the values; these are ours.
@@ -62,16 +61,7 @@ def parse_values(text: str) -> list[Any]:
             pieces[-1] += character
     if not all(piece.strip() for piece in pieces):
         raise ValueError(f"{text!r} is no list of values: expected them separated by commas.")
-    return [_literal(piece.strip()) for piece in pieces]
-
-
-def _literal(text: str) -> Any:
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
+    return [parse_value(piece.strip(), None) for piece in pieces]
 
 
 def combinations(
@@ -95,18 +85,7 @@ def combinations(
         label = ",".join(f"{name}={value}" for name, value in zip(names, values, strict=True))
         label = label.replace(" ", "").replace("/", "-")
         try:
-            configs[label] = _assigned(config, dict(zip(paths.values(), values, strict=True)))
+            configs[label] = overridden(config, dict(zip(paths.values(), values, strict=True)))
         except ValueError as error:
             raise ValueError(f"The sweep's {label}: {error}") from None
     return configs
-
-
-def _assigned(config: config_dict.ConfigDict, values: Mapping[str, Any]) -> config_dict.ConfigDict:
-    tree = config.to_dict()
-    for path, value in values.items():
-        *parents, leaf = path.split(".")
-        branch = tree
-        for parent in parents:
-            branch = branch[parent]
-        branch[leaf] = value
-    return make_config(tree)

@@ -42,6 +42,9 @@ def check_types(owner: str, given: Mapping[str, Any], defaults: Mapping[str, Any
             raise ValueError(
                 f"{owner} got {key} {value!r}, expected {expected} such as {defaults[key]!r}."
             )
+        if expected == "a sequence" and defaults[key]:
+            each = {f"{key}[{i}]": element for i, element in enumerate(value)}
+            check_types(owner, each, dict.fromkeys(each, defaults[key][0]))
 
 
 def _kind(value: object) -> str | None:
