@@ -8,7 +8,7 @@ import numpy as np
 from flowzoo.bases.base import Base
 from flowzoo.context import ContextSpec
 from flowzoo.numerics.shapes import as_shape, check_event
-from flowzoo.transforms.transform import Chain, Transform
+from flowzoo.transforms.transform import Transform, initialize_thinning, rows_used
 
 
 class Flow(nnx.Module):
@@ -73,6 +73,11 @@ class Flow(nnx.Module):
             raise ValueError(f"This flow is conditioned on {self.context}; pass context=.")
         return self.context.encode(context)
 
+    @property
+    def starts_from_data(self) -> bool:
+        """Whether `initialize` has anything to set."""
+        return rows_used(self.transform) != 0
+
     def initialize(self, x: jax.Array, context=None) -> None:
         """Sets what starts from data (`init="whiten"`, say) in place; does nothing otherwise.
 
@@ -80,13 +85,8 @@ class Flow(nnx.Module):
           x: `[N, *event_shape]`, training data.
           context: labels `[N]` or features `[N, C]`, as for `log_prob`.
         """
-        if not self.transform.data_dependent:
-            return
-        x, context = jnp.asarray(x), self.encode_context(context)
-        if isinstance(self.transform, Chain):
-            self.transform.initialize_thinning(x, context)
-        else:
-            self.transform.initialize(x, context)
+        if self.starts_from_data:
+            initialize_thinning(self.transform, jnp.asarray(x), self.encode_context(context))
 
     def update_statistics(self, x: jax.Array, context=None) -> None:
         """Sets the statistics of a whole data set (batch norm's) in place; else does nothing.
@@ -95,7 +95,7 @@ class Flow(nnx.Module):
           x: `[N, *event_shape]`, training data.
           context: labels `[N]` or features `[N, C]`, as for `log_prob`.
         """
-        if self.transform.has_statistics:
+        if jax.tree.leaves(nnx.state(self.transform, nnx.BatchStat)):
             self.transform.update_statistics(jnp.asarray(x), self.encode_context(context))
 
     def log_prob(self, x: jax.Array, context=None) -> jax.Array:
@@ -148,6 +148,7 @@ class Flow(nnx.Module):
         Raises:
           ValueError: if the shape is none, or the context is not what the flow was built for.
         """
+        self._refuse_batch_statistics()
         shape, context = as_shape(sample_shape), self.encode_context(context)
         if 0 in (batch_shape := _batch_shape(shape, context)):
             return jnp.zeros((*batch_shape, *self.event_shape))
@@ -158,12 +159,20 @@ class Flow(nnx.Module):
         self, key: jax.Array, sample_shape: tuple[int, ...] = (), context=None
     ) -> tuple[jax.Array, jax.Array]:
         """Draws as `sample` does, and returns the draws with their log-density in nats."""
+        self._refuse_batch_statistics()
         shape, context = as_shape(sample_shape), self.encode_context(context)
         if 0 in (batch_shape := _batch_shape(shape, context)):
             return jnp.zeros((*batch_shape, *self.event_shape)), jnp.zeros(batch_shape)
         z = self.base.sample(key, shape, context)
         x, log_det = self.transform.inverse_and_log_det(z, context)
         return x, self.base.log_prob(z, context) - log_det
+
+    def _refuse_batch_statistics(self) -> None:
+        if any(getattr(m, "batch_statistics", False) for _, m in nnx.iter_modules(self.transform)):
+            raise ValueError(
+                "This copy of a flow normalises by batches of data, for training, and its samples "
+                "would not be the flow's: sample from the flow that with_modes copied."
+            )
 
 
 # Transforms need not think of batches without an event.

@@ -67,7 +67,7 @@ from flowzoo.relative import scale_by_relative_gradient
 from flowzoo.reporting import plots
 from flowzoo.training.state import merge, split
 from flowzoo.training.step import Batch, make_loss
-from flowzoo.transforms.linear.dense import log_det_counts
+from flowzoo.transforms.linear.dense import dense_weights
 from flowzoo.zoo.fully_connected import fully_connected
 
 FLOOR = "backprop"
@@ -131,8 +131,8 @@ def make_method(method: str, flow: Flow) -> tuple[Callable, optax.GradientTransf
         case "fused":
             return make_loss(flow, "relative"), optax.identity()
         case "optax":
-            paths = list(log_det_counts(flow))
-            relative = scale_by_relative_gradient(paths, layout="out_in", add_log_det=1.0)
+            weights = dense_weights(flow)
+            relative = scale_by_relative_gradient(weights, layout="out_in", add_log_det=1.0)
             return make_loss(flow, "data_terms"), relative
         case "inverse":
             return make_loss(flow, "data_terms"), optax.stateless(add_inverse)

@@ -66,6 +66,22 @@ class ResidualConvNet(nnx.Module):
             else None
         )
 
+    @property
+    def canonical_gradients(self) -> bool:
+        """A mode: whether convolutions are differentiated by ones of their own layout, `convolve`.
+
+        For training on CPUs. XLA's fast CPU convolution wants this layout, and only outside of
+        loops does XLA bring others into it (jax-ml/jax, issue 12868). In a loop over steps, the
+        convolutions of autodiff take some 40 to 100 times as long. There are then reverse-mode
+        derivatives only.
+        """
+        return self.first.conv_general_dilated is _like_lax
+
+    @canonical_gradients.setter
+    def canonical_gradients(self, on: bool) -> None:
+        for layer in (self.first, *self.inner, *self.outer, self.last):
+            layer.conv_general_dilated = _like_lax if on else jax.lax.conv_general_dilated
+
     def __call__(self, x: jax.Array, context: jax.Array | None = None) -> jax.Array:
         """`y: [..., H, W, out_channels]` of `x: [..., H, W, in_channels]`, `context: [..., C]`."""
         h = self.first(x)
@@ -75,21 +91,6 @@ class ResidualConvNet(nnx.Module):
         for inner, outer in zip(self.inner, self.outer, strict=True):
             h = h + outer(jax.nn.relu(inner(jax.nn.relu(h))))
         return self.last(jax.nn.relu(h))
-
-
-def with_canonical_gradients(module):
-    """A copy of `module` whose networks are differentiated by convolutions of their own layout.
-
-    For training on CPUs. XLA's fast CPU convolution wants this layout, and only outside of loops
-    does XLA bring others into it (jax-ml/jax, issue 12868). In a loop over steps, the convolutions
-    of autodiff take some 40 to 100 times as long. The copy has reverse-mode derivatives only.
-    """
-    module = nnx.clone(module)
-    for _, net in nnx.iter_modules(module):
-        if isinstance(net, ResidualConvNet):
-            for layer in (net.first, *net.inner, *net.outer, net.last):
-                layer.conv_general_dilated = _like_lax
-    return module
 
 
 @jax.custom_vjp

@@ -16,6 +16,10 @@ arrays `Y = X Wᵀ + b` and `Δ = ∂loss/∂Y`, both [B, D], and the ordinary g
   multiplicative
                E = G Wᵀ + g bᵀ = Δᵀ Y and g, the gradient of the factor by which W changes, for
                optimizers that multiply by W themselves; `log|det W|` contributes (I, 0)
+  log_det_count
+               nothing, except that `log|det W|` contributes 1 to the first entry of ΔW: not for
+               training, but to count how often, and with which sign, a flow's log-determinant holds
+               that of a layer
 
 The gradient in x is the ordinary one under every rule. `relative` and `transposed` are the ordinary
 gradient multiplied by a positive definite metric, hence descent directions with the same zeros.
@@ -45,6 +49,7 @@ RULES = (
     "transposed",
     "data_terms",
     "multiplicative",
+    "log_det_count",
 )
 
 
@@ -80,21 +85,40 @@ def affine(
         return _transposed_affine(x, weight, bias)
     if rule == "multiplicative":
         return multiplicative.affine(x, weight, bias)
+    if rule == "log_det_count":
+        weight, bias = jax.lax.stop_gradient((weight, bias))
     return _affine(x, weight, bias)
 
 
-def log_abs_det(weight: jax.Array, bias: jax.Array | None, rule: str = "ordinary") -> jax.Array:
+def log_abs_det(
+    weight: jax.Array,
+    bias: jax.Array | None,
+    rule: str = "ordinary",
+    lu: jax.Array | None = None,
+) -> jax.Array:
     """`log|det W|` in nats, differentiated by `rule`; only the relative rules involve `bias`.
 
     Under every rule but the ordinary one the gradient does not depend on the value, so that a
     program that asks for the gradient alone compiles to one without a factorisation.
+
+    Args:
+      weight: `[D, D]`.
+      bias: `[D]` or None.
+      rule: one of `RULES`.
+      lu: W's triangular factors in one matrix, as `jax.scipy.linalg.lu_factor` returns them, if
+        they are known.
     """
     check_rule(rule)
+
+    def value(weight, lu):
+        if lu is None:
+            return jnp.linalg.slogdet(weight)[1]
+        return jnp.log(jnp.abs(jnp.diagonal(lu))).sum()
+
     if rule == "ordinary":
-        return jnp.linalg.slogdet(weight)[1]
-    if rule == "multiplicative":
-        return multiplicative.log_abs_det(weight, bias)
-    return _log_abs_det(weight, bias, rule)
+        return value(weight, lu)
+    log_det = value(*jax.lax.stop_gradient((weight, lu)))
+    return _with_gradient(log_det, weight, bias, rule)
 
 
 def _affine(x, weight, bias):
@@ -176,22 +200,29 @@ def _transposed_backward(residuals, delta):
 _transposed_affine.defvjp(_transposed_forward, _transposed_backward)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _log_abs_det(weight, bias, rule):
-    return jnp.linalg.slogdet(weight)[1]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _with_gradient(log_det, weight, bias, rule):
+    return log_det
 
 
-def _log_abs_det_forward(weight, bias, rule):
-    return jnp.linalg.slogdet(weight)[1], (weight, bias)
+def _with_gradient_forward(log_det, weight, bias, rule):
+    return log_det, (weight, bias)
 
 
-def _log_abs_det_backward(rule, residuals, cotangent):
+def _with_gradient_backward(rule, residuals, cotangent):
     weight, bias = residuals
-    dweight = jnp.zeros_like(weight) if rule == "data_terms" else cotangent * weight
+    if rule == "data_terms":
+        dweight = jnp.zeros_like(weight)
+    elif rule == "log_det_count":
+        dweight = jnp.zeros_like(weight).at[0, 0].set(cotangent)
+    elif rule == "multiplicative":
+        dweight = cotangent * jnp.eye(len(weight), dtype=weight.dtype)
+    else:
+        dweight = cotangent * weight
     if bias is None:
-        return dweight, None
+        return None, dweight, None
     relative = rule in ("relative", "relative_radial")
-    return dweight, cotangent * bias if relative else jnp.zeros_like(bias)
+    return None, dweight, cotangent * bias if relative else jnp.zeros_like(bias)
 
 
-_log_abs_det.defvjp(_log_abs_det_forward, _log_abs_det_backward)
+_with_gradient.defvjp(_with_gradient_forward, _with_gradient_backward)

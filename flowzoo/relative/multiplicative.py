@@ -16,7 +16,6 @@ Source: as `flowzoo.relative.fused`; the derivation is in docs/method_multiplica
 """
 
 import jax
-import jax.numpy as jnp
 
 
 @jax.custom_vjp
@@ -41,23 +40,3 @@ def _backward(residuals, delta):
 
 
 affine.defvjp(_forward, _backward, symbolic_zeros=True)
-
-
-@jax.custom_vjp
-def log_abs_det(weight: jax.Array, bias: jax.Array | None) -> jax.Array:
-    """`log|det W|` in nats; the cotangents of (W, b) are (I, 0)."""
-    return jnp.linalg.slogdet(weight)[1]
-
-
-def _log_det_forward(weight, bias):
-    # The gradient does not depend on the values, so that a program that asks for it alone compiles
-    # to one without a factorisation.
-    return jnp.linalg.slogdet(weight)[1], (weight, bias)
-
-
-def _log_det_backward(residuals, cotangent):
-    weight, bias = residuals
-    return cotangent * jnp.eye(len(weight), dtype=weight.dtype), jax.tree.map(jnp.zeros_like, bias)
-
-
-log_abs_det.defvjp(_log_det_forward, _log_det_backward)

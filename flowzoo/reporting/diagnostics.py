@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from flowzoo.flow import Flow
-from flowzoo.transforms.linear.dense import dense_layers, factored
+from flowzoo.transforms import with_modes
+from flowzoo.transforms.linear.dense import dense_layers
 
 ROWS_AT_A_TIME = 500
 
@@ -68,7 +69,7 @@ def _to_float64(a) -> np.ndarray:
 def _log_probs(flow: Flow, x: np.ndarray, context) -> np.ndarray:
     @jax.jit
     def log_probs(flow, x, context):
-        flow = factored(flow)
+        flow = with_modes(flow, factored=True)
         rows = jax.tree.map(jnp.asarray, (x, context))
         return jax.lax.map(lambda r: flow.log_prob(*r), rows, batch_size=ROWS_AT_A_TIME)
 
@@ -91,7 +92,7 @@ def jacobian_singular_values(
       num_steps: of the iteration.
       context: labels `[N]` or features `[N, C]`, None for an unconditional flow.
     """
-    transform = factored(flow).transform
+    transform = with_modes(flow, factored=True).transform
     context = flow.encode_context(context)
 
     def largest(f, at):

@@ -13,7 +13,7 @@ import numpy as np
 from flowzoo.data.dataset import Dataset, bits_per_dim
 from flowzoo.flow import Flow
 from flowzoo.training.devices import DATA, make_mesh, replicate
-from flowzoo.transforms.linear.dense import factored
+from flowzoo.transforms import with_modes
 from flowzoo.zoo.parameters import num_parameters
 
 ROWS_AT_A_TIME = 1000
@@ -50,7 +50,7 @@ def make_log_probs(mesh: Mesh, *, over_labels: int | None = None) -> Callable:
 
     @functools.partial(jax.jit, out_shardings=NamedSharding(mesh, PartitionSpec()))
     def log_probs(flow: Flow, x: jax.Array, labels: jax.Array | None) -> jax.Array:
-        flow = factored(flow)
+        flow = with_modes(flow, factored=True)
         parts = mesh.shape[DATA]
         chunk = min(ROWS_AT_A_TIME // (over_labels or 1), -(-len(x) // parts)) * parts
         num_chunks = -(-len(x) // chunk)

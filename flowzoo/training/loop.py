@@ -20,11 +20,12 @@ from flowzoo.training import workdir as workdirs
 from flowzoo.training.checkpoints import Checkpoints
 from flowzoo.training.config import changed, check_batch
 from flowzoo.training.evaluation import evaluation_key, make_log_probs
+from flowzoo.training.log_det_counts import log_det_counts
 from flowzoo.training.metrics import MetricsWriter, Progress, Record
 from flowzoo.training.optimizer import gradient_rule, make_optimizer
 from flowzoo.training.state import Best, TrainState, Variables, initial_state, merge, split
 from flowzoo.training.step import make_run_steps, make_shuffle, update_norm
-from flowzoo.transforms.linear.dense import check_invertible, log_det_counts
+from flowzoo.transforms.linear.dense import check_invertible, dense_weights
 from flowzoo.zoo import build
 from flowzoo.zoo.parameters import match_parameters
 
@@ -108,8 +109,9 @@ class Run:
         self.optimizer = make_optimizer(
             config.optimizer,
             self.num_steps,
-            log_det_counts(self.flow),
+            dense_weights(self.flow),
             rule=rule,
+            log_det_counts=log_det_counts(self.flow) if rule == "data_terms" else None,
         )
         self.run_steps = make_run_steps(
             self.flow,
@@ -129,7 +131,7 @@ class Run:
         self.seen = self.evaluation_data("train", rows=len(dataset.validation))
         self.unseen = self.evaluation_data("validation")
         self.whole = None
-        if self.flow.transform.has_statistics:
+        if jax.tree.leaves(self.variables.statistics):
             self.whole = self.evaluation_data("train")
             self.update_statistics = jax.jit(self._update_statistics)
 
@@ -151,7 +153,7 @@ class Run:
           ValueError: if some W is singular.
         """
         flow = self.flow
-        if flow.transform.data_dependent:
+        if flow.starts_from_data:
             labels = self.dataset.train.labels if self.config.conditional else None
             x = self.dataset.model_space("train", evaluation_key("train"))
             flow = jax.tree.map(jnp.asarray, flow)

@@ -1,8 +1,7 @@
 """From `config.optimizer` to an optax transformation."""
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 import re
-import types
 
 import jax
 import optax
@@ -64,34 +63,40 @@ def gradient_rule(config) -> str:
 def make_optimizer(
     config,
     num_steps: int,
-    log_det_counts: Mapping[str, float] = types.MappingProxyType({}),
+    dense_weights: Sequence[str] = (),
     *,
     rule: str = "ordinary",
+    log_det_counts: Mapping[str, float] | None = None,
 ) -> optax.GradientTransformation:
     """The optimizer: [relative →] clip → L2 → `name` → weight decay → −rate [→ limit].
 
     Args:
       config: `config.optimizer`.
       num_steps: steps of the whole run.
-      log_det_counts: the paths of the dense layers' weights, and how often the log-determinant of
-        each counts.
+      dense_weights: the paths of the dense layers' weights.
       rule: the gradient rule of the dense layers, from `gradient_rule`: it says what is still to be
         done to their gradients here.
+      log_det_counts: for the rule `data_terms`, whose gradients lack the log-determinants: how
+        often, and with which sign, that of each layer is in the likelihood. A layer that is used
+        backwards counts negatively, and the relative gradient of its inverse is its transposed one.
 
     Raises:
       ValueError: if the optimizer is one for dense layers and there are none.
     """
-    dense, multiplicative = list(log_det_counts), config.name in MULTIPLICATIVE
+    dense, multiplicative = list(dense_weights), config.name in MULTIPLICATIVE
     if config.name in DENSE and not dense:
         raise ValueError(
             f"config.optimizer.name is {config.name!r}, which is for dense layers, but this model "
             "has none: choose config.optimizer.name=adam."
         )
     steps = []
-    for path, count in log_det_counts.items() if rule == "data_terms" or multiplicative else ():
-        count = count if rule == "data_terms" else 0.0
+    for path in dense if rule == "data_terms" or multiplicative else ():
+        count = log_det_counts[path] if rule == "data_terms" else 0.0
         if not multiplicative:
-            steps.append(scale_by_relative_gradient(path, layout=LAYOUT, add_log_det=count))
+            side = "relative" if count > 0 else "transposed"
+            steps.append(
+                scale_by_relative_gradient(path, layout=LAYOUT, variant=side, add_log_det=count)
+            )
         elif rule != "multiplicative":
             steps.append(to_perturbations(path, layout=LAYOUT, add_log_det=count))
     if config.clip_norm is not None:

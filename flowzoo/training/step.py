@@ -13,12 +13,9 @@ import optax
 from flowzoo.bases.factorial import StandardNormal
 from flowzoo.data.dataset import Dataset, dequantize
 from flowzoo.flow import Flow
-from flowzoo.nets.conv import with_canonical_gradients
 from flowzoo.training.devices import DATA, MODEL, shardings
 from flowzoo.training.state import TrainState, Variables, merge, split
-from flowzoo.transforms import Chain, Dense
-from flowzoo.transforms.linear.dense import with_gradient_rule
-from flowzoo.transforms.normalization.batch_norm import with_batch_statistics
+from flowzoo.transforms import Chain, Dense, with_modes
 
 SHUFFLE, NOISE, FLIP = range(3)
 
@@ -64,12 +61,14 @@ def make_loss(flow: Flow, rule: str, axis: str | None = None) -> Callable:
     second value is the mean log-density of the latents. It costs nothing and, unlike the loss,
     can be asked for without a factorisation of any W; it is not finite if some latent is not.
     """
-    copy = with_batch_statistics(with_gradient_rule(flow, rule), axis)
-    if jax.default_backend() == "cpu":
-        copy = with_canonical_gradients(copy)
-    last = copy.transform.transforms[-1] if isinstance(copy.transform, Chain) else copy.transform
-    if rule == "relative" and isinstance(flow.base, StandardNormal) and isinstance(last, Dense):
-        # Here the loss sees only the latents' length, which saves a product.
+    copy = with_modes(
+        flow,
+        gradient_rule=rule,
+        batch_statistics=True,
+        axis_name=axis,
+        canonical_gradients=jax.default_backend() == "cpu",
+    )
+    if rule == "relative" and (last := _behind_which_lengths_count(copy)) is not None:
         last.gradient_rule = "relative_radial"
     graph, _ = split(copy)
 
@@ -81,6 +80,16 @@ def make_loss(flow: Flow, rule: str, axis: str | None = None) -> Callable:
         return -(base + log_det).mean(), base.mean()
 
     return loss
+
+
+def _behind_which_lengths_count(flow: Flow) -> Dense | None:
+    """The flow's last layer, if it is dense and the loss sees of its outputs only their length.
+
+    That saves a product. It is so under a standard normal, and under no other base.
+    """
+    transform = flow.transform
+    last = transform.transforms[-1] if isinstance(transform, Chain) else transform
+    return last if type(last) is Dense and type(flow.base) is StandardNormal else None
 
 
 def train_step(

@@ -32,7 +32,8 @@ from flowzoo.transforms.linear.svd import QR, SVD
 from flowzoo.transforms.linear.triangular import Triangular
 from flowzoo.transforms.linear.triangular_linear import TriangularLinear
 from flowzoo.transforms.linear.whiten import Whiten
-from flowzoo.transforms.normalization.batch_norm import BatchNorm, with_batch_statistics
+from flowzoo.transforms.modes import with_modes
+from flowzoo.transforms.normalization.batch_norm import BatchNorm
 from flowzoo.transforms.normalization.divisive import DivisiveNormalization
 from flowzoo.transforms.normalization.radial import Radial
 from flowzoo.transforms.residual.planar import Planar, RadialFlow
@@ -110,6 +111,6 @@ __all__ = [
     "alternating_mask",
     "emerging_conv",
     "importance_weighted_log_prob",
-    "with_batch_statistics",
+    "with_modes",
     "with_padding_key",
 ]

@@ -86,30 +86,18 @@ class Stack(Transform):
         log_det = jnp.zeros(shapes[1].shape, shapes[1].dtype)
         return jax.lax.scan(apply, (start, log_det), self.layers, reverse=reverse)[0]
 
-    @property
-    def data_dependent(self) -> bool:
-        return self.layers.data_dependent
-
-    @property
-    def initialize_rows(self) -> int | None:
-        return self.layers.initialize_rows
-
-    def initialize(self, x, context=None):
+    def initialize(self, x, context=None, *, inverse=False):
         layers = [self.layer(i) for i in range(len(self))]
-        for layer in layers:
-            x = layer.initialize(x, context)
+        for layer in reversed(layers) if inverse else layers:
+            x = layer.initialize(x, context, inverse=inverse)
         nnx.update(self.layers, nnx.state(Stack(layers).layers))
         return x
 
-    @property
-    def has_statistics(self) -> bool:
-        return self.layers.has_statistics
-
-    def update_statistics(self, x, context=None):
+    def update_statistics(self, x, context=None, *, inverse=False):
         def update(x, layer: Transform):
-            return layer.update_statistics(x, context), layer
+            return layer.update_statistics(x, context, inverse=inverse), layer
 
-        x, layers = jax.lax.scan(update, x, self.layers)
+        x, layers = jax.lax.scan(update, x, self.layers, reverse=inverse)
         nnx.update(self.layers, nnx.state(layers))
         return x
 

@@ -1,7 +1,7 @@
 """The interface of invertible maps, and the two ways of putting them together."""
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 import itertools
 import math
 
@@ -23,6 +23,8 @@ class Transform(nnx.Module):
     """
 
     event_shape: tuple[int, ...]
+    # How many rows of training data `fit` makes use of: 0 for none, None for all there are.
+    fit_rows: int | None = 0
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
@@ -66,39 +68,78 @@ class Transform(nnx.Module):
         """Returns `x = f⁻¹(z)`."""
         return self.inverse_and_log_det(z, context)[0]
 
-    @property
-    def data_dependent(self) -> bool:
-        """Whether `initialize` has anything to set here."""
-        return False
+    def fit(self, x: jax.Array, context: jax.Array | None = None) -> None:
+        """Sets starting values that depend on data, in place: the hook of a layer that has such.
 
-    def initialize(self, x: jax.Array, context: jax.Array | None = None) -> jax.Array:
-        """Sets starting values that depend on data, in place, and returns `f(x)`.
+        A layer that overrides it says in `fit_rows` how many rows it makes use of.
 
         Args:
           x: `[N, *event_shape]`, training data as they reach this transform.
           context: `[N, context_size]` or None.
         """
-        return jax.lax.map(lambda row: self.forward(*row), (x, context), batch_size=CHUNK_SIZE)
 
-    @property
-    def initialize_rows(self) -> int | None:
-        """How many rows `initialize` makes use of at most, None for all of them."""
-        return None if self.data_dependent else 0
+    def initialize(
+        self, x: jax.Array, context: jax.Array | None = None, *, inverse: bool = False
+    ) -> jax.Array:
+        """Fits everything in here to the data that reach it, in place, and returns `f(x)`.
 
-    @property
-    def has_statistics(self) -> bool:
-        """Whether `update_statistics` has anything to set here."""
-        return False
+        A transform that holds others overrides this, to hand the data on.
 
-    def update_statistics(self, x: jax.Array, context: jax.Array | None = None) -> jax.Array:
+        Args:
+          x: `[N, *event_shape]`, training data as they reach this transform.
+          context: `[N, context_size]` or None.
+          inverse: whether the data pass from the latents' side, as in an `Inverse`: then they are
+            `[N, *latent_shape]`, and the result is `f⁻¹(x)`.
+
+        Raises:
+          ValueError: if a layer is to be fitted to data that pass it backwards, or is held by a
+            transform that does not hand data on.
+        """
+        if self.fit_rows != 0 and inverse:
+            raise ValueError(
+                f"{type(self).__name__} stands in an Inverse, where training data pass it "
+                "backwards, but its starting values are for data that pass it forwards: put it "
+                "outside of the Inverse."
+            )
+        self._refuse_held([m for _, m in nnx.iter_modules(self) if getattr(m, "fit_rows", 0) != 0])
+        if self.fit_rows != 0:
+            self.fit(x, context)
+        if self.fit_rows is None:  # Linear maps, which have no hidden activations to hold.
+            return self.forward(x, context)
+        return self._map(x, context, inverse)
+
+    def update_statistics(
+        self, x: jax.Array, context: jax.Array | None = None, *, inverse: bool = False
+    ) -> jax.Array:
         """Sets statistics of a whole data set, in place, and returns `f(x)`.
+
+        A layer that has statistics (as `nnx.BatchStat`) overrides this, and so does a transform
+        that holds others.
 
         Args:
           x: `[N, *event_shape]`, training data as they reach this transform. They are mapped in
             chunks of `CHUNK_SIZE`.
           context: `[N, context_size]` or None.
+          inverse: as for `initialize`.
+
+        Raises:
+          ValueError: if a layer with statistics is held by a transform that does not hand data on.
         """
-        return jax.lax.map(lambda row: self.forward(*row), (x, context), batch_size=CHUNK_SIZE)
+        self._refuse_held([m for _, m in nnx.iter_modules(self) if _has_own_statistics(m)])
+        return self._map(x, context, inverse)
+
+    def _map(self, x, context, inverse: bool) -> jax.Array:
+        f = self.inverse if inverse else self.forward
+        return jax.lax.map(lambda row: f(*row), (x, context), batch_size=CHUNK_SIZE)
+
+    def _refuse_held(self, layers: list[nnx.Module]) -> None:
+        held = [type(layer).__name__ for layer in layers if layer is not self]
+        if held:
+            raise ValueError(
+                f"{type(self).__name__} holds {held[0]}, which needs to see training data, but "
+                "does not hand data on: override `initialize` and `update_statistics` in "
+                f"{type(self).__name__}, as Chain does."
+            )
 
     def check_event(self, x: jax.Array) -> None:
         """Raises ValueError unless `x: [..., *event_shape]`."""
@@ -141,43 +182,6 @@ class Chain(Transform):
             log_det = log_det + term
         return z, log_det
 
-    @property
-    def data_dependent(self) -> bool:
-        return any(transform.data_dependent for transform in self.transforms)
-
-    @property
-    def initialize_rows(self) -> int | None:
-        return _most(transform.initialize_rows for transform in self.transforms)
-
-    def initialize(self, x, context=None):
-        for transform in self.transforms:
-            x = transform.initialize(x, context)
-        return x
-
-    def initialize_thinning(self, x: jax.Array, context: jax.Array | None = None) -> None:
-        """Like `initialize`, but takes rows no further than something still needs them.
-
-        Mapping a million rows through a deep stack takes a while, and most of it could do with few.
-        """
-        transforms = list(self.transforms)
-        for i, transform in enumerate(transforms):
-            rows = _most(transform.initialize_rows for transform in transforms[i:])
-            if rows == 0:
-                return
-            if rows is not None and rows < len(x):
-                step = len(x) // rows
-                x, context = jax.tree.map(lambda a: a[::step], (x, context))  # noqa: B023
-            x = transform.initialize(x, context)
-
-    @property
-    def has_statistics(self) -> bool:
-        return any(transform.has_statistics for transform in self.transforms)
-
-    def update_statistics(self, x, context=None):
-        for transform in self.transforms:
-            x = transform.update_statistics(x, context)
-        return x
-
     def inverse_and_log_det(self, z, context=None):
         x, log_det = self.transforms[-1].inverse_and_log_det(z, context)
         for transform in list(self.transforms)[-2::-1]:
@@ -185,10 +189,15 @@ class Chain(Transform):
             log_det = log_det + term
         return x, log_det
 
+    def initialize(self, x, context=None, *, inverse=False):
+        for transform in reversed(self.transforms) if inverse else self.transforms:
+            x = transform.initialize(x, context, inverse=inverse)
+        return x
 
-def _most(rows: Iterable[int | None]) -> int | None:
-    rows = list(rows)
-    return None if None in rows else max(rows)
+    def update_statistics(self, x, context=None, *, inverse=False):
+        for transform in reversed(self.transforms) if inverse else self.transforms:
+            x = transform.update_statistics(x, context, inverse=inverse)
+        return x
 
 
 class Inverse(Transform):
@@ -207,6 +216,12 @@ class Inverse(Transform):
 
     def inverse_and_log_det(self, z, context=None):
         return self.transform.forward_and_log_det(z, context)
+
+    def initialize(self, x, context=None, *, inverse=False):
+        return self.transform.initialize(x, context, inverse=not inverse)
+
+    def update_statistics(self, x, context=None, *, inverse=False):
+        return self.transform.update_statistics(x, context, inverse=not inverse)
 
 
 class Reshape(Transform):
@@ -237,3 +252,43 @@ class Reshape(Transform):
         self.check_latent(z)
         batch_shape = z.shape[: z.ndim - len(self._latent_shape)]
         return z.reshape(batch_shape + self.event_shape), jnp.zeros(batch_shape, z.dtype)
+
+
+def rows_used(module: nnx.Module) -> int | None:
+    """How many rows of training data the layers in a module make use of, None for all of them."""
+    rows = [getattr(m, "fit_rows", 0) for _, m in nnx.iter_modules(module)]
+    return None if None in rows else max(rows)
+
+
+def initialize_thinning(
+    transform: Transform, x: jax.Array, context: jax.Array | None = None
+) -> None:
+    """As `transform.initialize`, but takes rows no further than something still needs them.
+
+    Mapping a million rows through a deep flow takes a while, and most of it could do with few.
+    """
+    steps = list(_steps(transform, inverse=False))
+    rows = [rows_used(step) for step, _ in steps]
+    for i, (step, inverse) in enumerate(steps):
+        needed = None if None in rows[i:] else max(rows[i:])
+        if needed == 0:
+            return
+        if needed is not None and needed < len(x):
+            stride = len(x) // needed
+            x, context = jax.tree.map(lambda a: a[::stride], (x, context))  # noqa: B023
+        x = step.initialize(x, context, inverse=inverse)
+
+
+def _steps(transform: Transform, *, inverse: bool) -> Iterator[tuple[Transform, bool]]:
+    """What data pass one after the other, and whether they pass it backwards."""
+    if isinstance(transform, Inverse):
+        yield from _steps(transform.transform, inverse=not inverse)
+    elif isinstance(transform, Chain):
+        for each in reversed(transform.transforms) if inverse else transform.transforms:
+            yield from _steps(each, inverse=inverse)
+    else:
+        yield transform, inverse
+
+
+def _has_own_statistics(module: nnx.Module) -> bool:
+    return any(isinstance(value, nnx.BatchStat) for value in vars(module).values())

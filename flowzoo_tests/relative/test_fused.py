@@ -11,7 +11,7 @@ import pytest
 
 import flowzoo
 from flowzoo.relative import RULES, affine, log_abs_det
-from flowzoo.transforms.linear.dense import with_gradient_rule
+from flowzoo.transforms import with_modes
 
 DIM = 4
 LOG_DET = 1.7  # Its coefficient in the loss.
@@ -114,7 +114,7 @@ def test_only_the_ordinary_gradient_needs_a_factorisation():
 @pytest.mark.parametrize(("rule", "count"), [("ordinary", 2), ("relative", 0)])
 def test_factorisations_of_a_whole_flows_gradient(rule, count):
     config = {"name": "fully_connected", "num_layers": 2}
-    flow = with_gradient_rule(flowzoo.build(config, (DIM,), rngs=nnx.Rngs(0)), rule)
+    flow = with_modes(flowzoo.build(config, (DIM,), rngs=nnx.Rngs(0)), gradient_rule=rule)
     x = jnp.float32(events())
     assert factorisations(nnx.grad(lambda flow: flow.log_prob(x).mean()), flow) == count
 

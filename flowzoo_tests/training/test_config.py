@@ -222,7 +222,7 @@ def test_trust_region_bounds_what_any_optimizer_does_to_the_dense_layers():
     params = {"dense": {"weight": 2 * jnp.eye(2)}, "net": jnp.ones(2)}
     gradients = {"dense": {"weight": jnp.ones((2, 2))}, "net": jnp.ones(2)}
     config = optimizer_config(learning_rate=100.0, trust_region=0.25)
-    optimizer = make_optimizer(config, 10, {"dense/weight": 1.0})
+    optimizer = make_optimizer(config, 10, ["dense/weight"])
     steps, _ = optimizer.update(gradients, optimizer.init(params), params)
     assert 0.24 < np.linalg.norm(steps["dense"]["weight"] / 2) <= 0.25
     np.testing.assert_allclose(steps["net"], -100, rtol=1e-3)

@@ -15,7 +15,7 @@ from flowzoo.training.loop import Run, load_data
 from flowzoo.training.optimizer import DENSE, MULTIPLICATIVE, gradient_rule, make_optimizer
 from flowzoo_tests.training.small import small_config
 
-PATHS = {"dense/weight": 1.0}
+PATHS = ["dense/weight"]
 
 
 def optimizer_config(**keys):

@@ -9,13 +9,11 @@ import pytest
 
 import flowzoo
 from flowzoo.bases.factorial import StandardNormal
-from flowzoo.transforms import Chain, Dense
+from flowzoo.transforms import Chain, Dense, with_modes
 from flowzoo.transforms.linear.dense import (
     check_invertible,
     dense_layers,
-    factored,
-    log_det_counts,
-    with_gradient_rule,
+    dense_weights,
 )
 from flowzoo_tests.perturb import perturbed
 
@@ -69,7 +67,7 @@ def test_inverse_factors_each_weight_once():
 
 def test_factored_copy_gives_the_same_numbers_without_factoring():
     flow = perturbed(two_layers(dim=4))
-    copy = factored(flow)
+    copy = with_modes(flow, factored=True)
     assert all(layer.factors is None for layer in dense_layers(flow).values())
     z = jax.random.normal(jax.random.key(0), (5, 4))
 
@@ -95,7 +93,7 @@ def test_sampling_then_forward_returns_the_latents():
 def test_gradient_rule_belongs_to_the_copy(rule):
     flow = perturbed(two_layers(dim=4))
     before = jax.tree.map(np.array, flow)
-    copy = with_gradient_rule(flow, rule)
+    copy = with_modes(flow, gradient_rule=rule)
     x = jnp.linspace(-1, 1, 12).reshape(3, 4)
     differentiate = jax.jit(nnx.value_and_grad(lambda flow: flow.log_prob(x).mean()))
     (value, gradient), (same, other) = differentiate(flow), differentiate(copy)
@@ -109,13 +107,13 @@ def test_gradient_rule_belongs_to_the_copy(rule):
     assert [layer.gradient_rule for layer in dense_layers(flow).values()] == ["ordinary"] * 2
     chex.assert_trees_all_equal(jax.tree.leaves(flow), jax.tree.leaves(before))
     with pytest.raises(ValueError, match="'natural', expected one of ordinary, relative"):
-        with_gradient_rule(flow, "natural")
+        with_modes(flow, gradient_rule="natural")
 
 
 def test_layers_are_found_by_path():
     flow = two_layers(dim=4, whiten=True)
     assert list(dense_layers(flow)) == [("transform", "transforms", i) for i in (1, 3)]
-    assert log_det_counts(flow) == {f"transform/transforms/{i}/weight": 1.0 for i in (1, 3)}
+    assert dense_weights(flow) == [f"transform/transforms/{i}/weight" for i in (1, 3)]
 
 
 def test_singular_weights_are_refused_by_name():

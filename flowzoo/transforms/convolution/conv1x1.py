@@ -40,9 +40,7 @@ class Invertible1x1Conv(Transform):
             raise ValueError(
                 f"Invertible1x1Conv got event_shape {event_shape}, expected (H, W, C)."
             )
-        height, width, channels = self.event_shape
-        self.dense = Dense(channels, use_bias=use_bias, init=init, rngs=rngs)
-        self.dense.log_det_count = height * width
+        self.dense = Dense(self.event_shape[-1], use_bias=use_bias, init=init, rngs=rngs)
 
     def forward_and_log_det(self, x, context=None):
         self.check_event(x)

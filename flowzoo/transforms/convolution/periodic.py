@@ -34,7 +34,7 @@ class PeriodicConv(Transform):
     Attributes:
       kernel: K: `[k_1, k_2, C, C]`, (out, in) last.
       bias: b: `[C]`, or None.
-      gradient_rule: how `jax.grad` differentiates the layer, `ordinary` but in training.
+      gradient_rule: a mode, how `jax.grad` differentiates the layer; backwards, it is `ordinary`.
 
     Raises:
       ValueError: if the event is not an image, the kernel is larger than it, or `init` is unknown.

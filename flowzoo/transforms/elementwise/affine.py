@@ -90,19 +90,17 @@ class Standardize(Transform):
       event_shape: shape of one `x`.
 
     Raises:
-      ValueError: by `initialize`, if a coordinate does not vary.
+      ValueError: by `fit`, if a coordinate does not vary.
     """
+
+    fit_rows = None
 
     def __init__(self, event_shape: tuple[int, ...]):
         self.event_shape = tuple(event_shape)
         self.mean = Constant(jnp.zeros(self.event_shape))
         self.scale = Constant(jnp.ones(self.event_shape))
 
-    @property
-    def data_dependent(self) -> bool:
-        return True
-
-    def initialize(self, x, context=None):
+    def fit(self, x, context=None):
         self.check_event(x)
         data, x = np.asarray(x), jnp.asarray(x)
         scale = np.std(data, 0, dtype=np.float64)
@@ -113,7 +111,6 @@ class Standardize(Transform):
             )
         self.mean[...] = jnp.asarray(np.mean(data, 0, dtype=np.float64), x.dtype)
         self.scale[...] = jnp.asarray(scale, x.dtype)
-        return self.forward(x)
 
     def _log_det(self, x: jax.Array) -> jax.Array:
         batch_shape = x.shape[: x.ndim - len(self.event_shape)]

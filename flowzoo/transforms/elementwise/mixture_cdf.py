@@ -23,7 +23,7 @@ class MixtureCDF(Elementwise):
     Args:
       event_shape: shape of one `x`.
       num_components: K.
-      init: `identity` (nearly so), or `quantiles`: `initialize` spreads the components over the
+      init: `identity` (nearly so), or `quantiles`: `fit` spreads the components over the
         data.
 
     Raises:
@@ -66,23 +66,17 @@ class MixtureCDF(Elementwise):
         return lower - margin, upper + margin
 
     @property
-    def data_dependent(self) -> bool:
-        return self.init == "quantiles"
+    def fit_rows(self) -> int | None:
+        return QUANTILE_ROWS if self.init == "quantiles" else 0
 
-    @property
-    def initialize_rows(self) -> int | None:
-        return QUANTILE_ROWS if self.data_dependent else 0
-
-    def initialize(self, x, context=None):
+    def fit(self, x, context=None):
         self.check_event(x)
-        if self.init == "quantiles":
-            rows = np.asarray(x, np.float64)
-            num = self.mean.shape[-1]
-            edges = np.quantile(rows, (np.arange(num + 1) + 0.1) / (num + 0.2), axis=0)
-            edges = np.moveaxis(edges, 0, -1)
-            mean = (edges[..., 1:] + edges[..., :-1]) / 2
-            # Half a gap makes neighbouring components join without a dip.
-            scale = np.maximum(np.diff(edges) / 2, 1e-3 * (1e-3 + np.ptp(edges, -1)[..., None]))
-            self.mean[...] = jnp.asarray(mean, self.mean.dtype)
-            self.log_scale[...] = jnp.asarray(np.log(scale), self.log_scale.dtype)
-        return super().initialize(x, context)
+        rows = np.asarray(x, np.float64)
+        num = self.mean.shape[-1]
+        edges = np.quantile(rows, (np.arange(num + 1) + 0.1) / (num + 0.2), axis=0)
+        edges = np.moveaxis(edges, 0, -1)
+        mean = (edges[..., 1:] + edges[..., :-1]) / 2
+        # Half a gap makes neighbouring components join without a dip.
+        scale = np.maximum(np.diff(edges) / 2, 1e-3 * (1e-3 + np.ptp(edges, -1)[..., None]))
+        self.mean[...] = jnp.asarray(mean, self.mean.dtype)
+        self.log_scale[...] = jnp.asarray(np.log(scale), self.log_scale.dtype)

@@ -98,7 +98,7 @@ class RationalQuadraticSpline(Transform):
       event_shape: shape of one `x`.
       num_bins: K.
       bound: T.
-      init: `identity`, or `quantiles`: `initialize` makes the marginals of the data about standard
+      init: `identity`, or `quantiles`: `fit` makes the marginals of the data about standard
         normal, as a step of Gaussianization does (Chen, Gopinath, "Gaussianization", NeurIPS 2000).
 
     Raises:
@@ -151,23 +151,17 @@ class RationalQuadraticSpline(Transform):
         return self._apply(inverse_rational_quadratic, z, -1)
 
     @property
-    def data_dependent(self) -> bool:
-        return self.init == "quantiles"
+    def fit_rows(self) -> int | None:
+        return QUANTILE_ROWS if self.init == "quantiles" else 0
 
-    @property
-    def initialize_rows(self) -> int | None:
-        return QUANTILE_ROWS if self.data_dependent else 0
-
-    def initialize(self, x, context=None):
+    def fit(self, x, context=None):
         self.check_event(x)
-        if self.init == "quantiles":
-            rows = np.asarray(x, np.float64).reshape(-1, self.shift.size)
-            raw = quantile_knots(rows, ndtri, self.widths.shape[-1], self.bound)
-            for parameter, value in zip(
-                (self.widths, self.heights, self.slopes, self.shift), raw, strict=True
-            ):
-                parameter[...] = jnp.asarray(value, parameter.dtype).reshape(parameter.shape)
-        return super().initialize(x, context)
+        rows = np.asarray(x, np.float64).reshape(-1, self.shift.size)
+        raw = quantile_knots(rows, ndtri, self.widths.shape[-1], self.bound)
+        for parameter, value in zip(
+            (self.widths, self.heights, self.slopes, self.shift), raw, strict=True
+        ):
+            parameter[...] = jnp.asarray(value, parameter.dtype).reshape(parameter.shape)
 
 
 def make_knots(

@@ -87,28 +87,30 @@ class FactorOut(Transform):
         z, log_det = self.transform.forward_and_log_det(x, context)
         return self._join(z, rest), log_det
 
-    def inverse_and_log_det(self, z, context=None):
-        self.check_latent(z)
+    def _split_latent(self, z):
         z, rest = jnp.split(z, [math.prod(self.transform.latent_shape)], axis=-1)
-        z = z.reshape(*z.shape[:-1], *self.transform.latent_shape)
-        x, log_det = self.transform.inverse_and_log_det(z, context)
+        return z.reshape(*z.shape[:-1], *self.transform.latent_shape), rest
+
+    def _join_event(self, x, rest):
         height, width, channels = self.transform.event_shape
         rest = rest.reshape(*rest.shape[:-1], height, width, self.event_shape[-1] - channels)
         rest = jnp.broadcast_to(rest, (*x.shape[:-3], *rest.shape[-3:]))
-        return jnp.concatenate([x, rest], -1), log_det
+        return jnp.concatenate([x, rest], -1)
 
-    @property
-    def data_dependent(self):
-        return self.transform.data_dependent
+    def inverse_and_log_det(self, z, context=None):
+        self.check_latent(z)
+        z, rest = self._split_latent(z)
+        x, log_det = self.transform.inverse_and_log_det(z, context)
+        return self._join_event(x, rest), log_det
 
-    def initialize(self, x, context=None):
-        x, rest = self._split(x)
-        return self._join(self.transform.initialize(x, context), rest)
+    def initialize(self, x, context=None, *, inverse=False):
+        return self._hand_on(self.transform.initialize, x, context, inverse)
 
-    @property
-    def has_statistics(self):
-        return self.transform.has_statistics
+    def update_statistics(self, x, context=None, *, inverse=False):
+        return self._hand_on(self.transform.update_statistics, x, context, inverse)
 
-    def update_statistics(self, x, context=None):
-        x, rest = self._split(x)
-        return self._join(self.transform.update_statistics(x, context), rest)
+    def _hand_on(self, method, x, context, inverse):
+        split = self._split_latent if inverse else self._split
+        join = self._join_event if inverse else self._join
+        x, rest = split(x)
+        return join(method(x, context, inverse=inverse), rest)

@@ -5,7 +5,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from flowzoo.relative.fused import affine, check_rule, log_abs_det
+from flowzoo.relative.backwards import OTHER_SIDE, inverse_affine
+from flowzoo.relative.fused import affine, log_abs_det
 from flowzoo.transforms.transform import Transform
 
 INITS = ("orthogonal", "identity")
@@ -14,8 +15,7 @@ INITS = ("orthogonal", "identity")
 class Dense(Transform):
     """`z = W x + b`; `log_det = log|det W|`. W is any invertible matrix.
 
-    The inverse factors W once per call, however large the batch. `factored` keeps that
-    factorisation for many calls.
+    The inverse factors W once per call, however large the batch.
 
     Args:
       dim: D.
@@ -27,10 +27,8 @@ class Dense(Transform):
     Attributes:
       weight: `[D, D]`, (out, in).
       bias: `[D]` or None.
-      gradient_rule: how `jax.grad` differentiates the layer, `ordinary` unless
-        `with_gradient_rule` made this copy; see `flowzoo.relative.fused`.
-      log_det_count: how often `log|det W|` counts per event; a layer that a convolution applies to
-        every pixel says so here.
+      gradient_rule: a mode, how `jax.grad` differentiates the layer, forwards and backwards; see
+        `flowzoo.relative.fused` and `flowzoo.relative.backwards`.
     """
 
     def __init__(
@@ -47,7 +45,6 @@ class Dense(Transform):
         self.weight = nnx.Param(weight)
         self.bias = nnx.Param(jnp.zeros(dim)) if use_bias else None
         self.gradient_rule = "ordinary"
-        self.log_det_count = 1
         self.factors = nnx.data(None)
 
     @property
@@ -55,13 +52,21 @@ class Dense(Transform):
         """The arrays `(weight, bias)`."""
         return self.weight[...], None if self.bias is None else self.bias[...]
 
+    @property
+    def factored(self) -> bool:
+        """A mode: whether W's LU factors are kept; see `flowzoo.transforms.with_modes`."""
+        return self.factors is not None
+
+    @factored.setter
+    def factored(self, keep: bool) -> None:
+        factors = jax.scipy.linalg.lu_factor(self.weight[...]) if keep else None
+        self.factors = nnx.data(factors)
+
     def forward_and_log_det(self, x, context=None):
         self.check_event(x)
         weight, bias = self.parameters
-        if self.factors is None:
-            log_det = log_abs_det(weight, bias, self.gradient_rule)
-        else:
-            log_det = _factors_log_det(self.factors[0])
+        lu = self.factors[0] if self.factored else None
+        log_det = log_abs_det(weight, bias, self.gradient_rule, lu)
         z = affine(x, weight, bias, self.gradient_rule)
         return z, jnp.broadcast_to(log_det, x.shape[:-1]).astype(z.dtype)
 
@@ -69,14 +74,10 @@ class Dense(Transform):
         self.check_latent(z)
         weight, bias = self.parameters
         factors = self.factors or jax.scipy.linalg.lu_factor(weight)
-        y = z if bias is None else z - bias
-        x = jax.scipy.linalg.lu_solve(factors, y.reshape(-1, y.shape[-1]).T).T.reshape(y.shape)
-        log_det = -_factors_log_det(factors[0])
+        rule = self.gradient_rule
+        x = inverse_affine(z, weight, bias, factors, rule)
+        log_det = -log_abs_det(weight, bias, OTHER_SIDE.get(rule, rule), factors[0])
         return x, jnp.broadcast_to(log_det, z.shape[:-1]).astype(x.dtype)
-
-
-def _factors_log_det(lu: jax.Array) -> jax.Array:
-    return jnp.log(jnp.abs(jnp.diagonal(lu))).sum()
 
 
 def dense_layers(module: nnx.Module) -> dict[tuple[str | int, ...], Dense]:
@@ -84,42 +85,9 @@ def dense_layers(module: nnx.Module) -> dict[tuple[str | int, ...], Dense]:
     return {path: m for path, m in nnx.iter_modules(module) if isinstance(m, Dense)}
 
 
-def log_det_counts(module: nnx.Module) -> dict[str, float]:
-    """How often the log-determinant of each `Dense` layer counts, by the path of its weight.
-
-    A layer inside a convolution counts once for every pixel, all others once.
-    """
-    return {
-        "/".join(map(str, (*path, "weight"))): float(layer.log_det_count)
-        for path, layer in dense_layers(module).items()
-    }
-
-
-def with_gradient_rule(module, rule: str):
-    """A copy of `module` whose `Dense` layers are differentiated by `rule`.
-
-    The copy computes the same values; only its gradients in the layers' weights and biases differ.
-
-    Raises:
-      ValueError: if the rule is unknown.
-    """
-    check_rule(rule)
-    module = nnx.clone(module)
-    for layer in dense_layers(module).values():
-        layer.gradient_rule = rule
-    return module
-
-
-def factored(module):
-    """A copy of `module` whose `Dense` layers hold their LU factors.
-
-    For likelihoods and samples in many calls with the same parameters: each W is factored here,
-    once. The copy is neither to be trained nor saved.
-    """
-    module = nnx.clone(module)
-    for layer in dense_layers(module).values():
-        layer.factors = nnx.data(jax.scipy.linalg.lu_factor(layer.weight[...]))
-    return module
+def dense_weights(module: nnx.Module) -> list[str]:
+    """The paths of the weights of all `Dense` layers inside a module."""
+    return ["/".join(map(str, (*path, "weight"))) for path in dense_layers(module)]
 
 
 def check_invertible(module) -> None:

@@ -31,6 +31,8 @@ class Triangular(Transform):
       context_weight: Aᵀ: `[context_size, D]`, or None.
     """
 
+    fit_rows = None
+
     def __init__(
         self,
         dim: int,
@@ -50,12 +52,8 @@ class Triangular(Transform):
         self.log_diagonal = nnx.Param(jnp.zeros((num_classes, dim)))
         self.context_weight = nnx.Param(jnp.zeros((context_size, dim))) if linear else None
 
-    @property
-    def data_dependent(self) -> bool:
-        return True
-
-    def initialize(self, x, context=None):
-        """Sets the maximum-likelihood estimate in place, computed in float64, and returns `f(x)`.
+    def fit(self, x, context=None):
+        """Sets the maximum-likelihood estimate in place, computed in float64.
 
         Raises:
           ValueError: if a class has no data, or the data do not vary in some direction.
@@ -84,7 +82,6 @@ class Triangular(Transform):
         self.weight[...] = jnp.asarray(np.triu(uppers, 1), jnp.float32)
         diagonals = np.diagonal(uppers, axis1=1, axis2=2)
         self.log_diagonal[...] = jnp.asarray(np.log(diagonals), jnp.float32)
-        return self.forward(x, context)
 
     def _parameters(self, context):
         """μ `[..., K, D]`, U `[K, D, D]` and which class it is, one-hot `[..., K]`."""

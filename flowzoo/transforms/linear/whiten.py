@@ -26,6 +26,8 @@ class Whiten(Transform):
       ValueError: unless 0 <= λ <= 1.
     """
 
+    fit_rows = None
+
     def __init__(self, dim: int, *, center: bool = True, shrinkage: float = 1e-4):
         if not 0 <= shrinkage <= 1:
             raise ValueError(f"Whiten got shrinkage {shrinkage}, expected a number in [0, 1].")
@@ -36,11 +38,7 @@ class Whiten(Transform):
         self.inverse_weight = Constant(jnp.eye(dim))
         self.log_det = Constant(jnp.zeros(()))
 
-    @property
-    def data_dependent(self) -> bool:
-        return True
-
-    def initialize(self, x, context=None):
+    def fit(self, x, context=None):
         self.check_event(x)
         mean, values, vectors = whitening(x, center=self.center, shrinkage=self.shrinkage)
         x = jnp.asarray(x)
@@ -48,7 +46,6 @@ class Whiten(Transform):
         self.weight[...] = jnp.asarray((vectors / np.sqrt(values)) @ vectors.T, x.dtype)
         self.inverse_weight[...] = jnp.asarray((vectors * np.sqrt(values)) @ vectors.T, x.dtype)
         self.log_det[...] = jnp.asarray(-0.5 * np.log(values).sum(), x.dtype)
-        return self.forward(x)
 
     def _log_det(self, x: jax.Array) -> jax.Array:
         return jnp.broadcast_to(self.log_det[...], x.shape[:-1]).astype(x.dtype)

@@ -14,8 +14,15 @@ class BatchNorm(Transform):
 
     m and v are the mean and the (biased) variance of each coordinate of the last axis; in an image
     `(H, W, C)` every pixel counts towards the statistics of its channel. They are those of a whole
-    data set, 0 and 1 until `update_statistics` sets them, except in a copy that
-    `with_batch_statistics` has made for training.
+    data set, 0 and 1 until `update_statistics` sets them.
+
+    Data that pass the layer backwards, as in an `Inverse`, are normalised as well: with their mean
+    m' and variance v', `m = −m' e^{−γ} √(v + ε)` and `v + ε = 1 / (v' + ε)` make the inverse
+    `x = (z − m' − β) / √(v' + ε) · e^{−γ}`.
+
+    In the mode `batch_statistics`, for training, m and v are those of the batch that the layer is
+    given, in the direction that it is called in, and gradients flow through them, as published. The
+    stored ones stay as they are, and forward and inverse are not each other's inverse.
 
     Sources: Dinh, Sohl-Dickstein, Bengio, "Density estimation using Real NVP", arXiv 1605.08803;
     Papamakarios, Pavlakou, Murray, "Masked autoregressive flow for density estimation", arXiv
@@ -28,12 +35,11 @@ class BatchNorm(Transform):
     Attributes:
       mean, variance: m and v, `[event_shape[-1]]`.
       log_gamma, beta: γ and β, `[event_shape[-1]]`, trained, at first zero.
-      batch_statistics: whether `forward` uses the statistics of the batch it is given.
-      axis_name: the mapped axis over which statistics are averaged, or None.
+      batch_statistics: a mode, see `flowzoo.transforms.with_modes`.
+      axis_name: a mode, the mapped axis over which statistics are averaged, or None.
 
     Raises:
-      ValueError: if the event has no axis, ε is not positive, or the inverse is asked of a copy
-        that uses batch statistics.
+      ValueError: if the event has no axis, or ε is not positive.
     """
 
     def __init__(self, event_shape: tuple[int, ...], *, eps: float = 1e-5):
@@ -61,33 +67,36 @@ class BatchNorm(Transform):
 
     def forward_and_log_det(self, x, context=None):
         self.check_event(x)
-        if self.batch_statistics:
-            mean, variance = moments(x, self.axis_name)
-        else:
-            mean, variance = self.mean[...], self.variance[...]
+        mean, variance = self._statistics(x, inverse=False)
         log_scale = self._log_scale(variance)
         z = (x - mean) * jnp.exp(log_scale) + self.beta[...]
         return z, self._log_det(log_scale, x)
 
     def inverse_and_log_det(self, z, context=None):
         self.check_latent(z)
-        if self.batch_statistics:
-            raise ValueError(
-                "BatchNorm has no inverse while it uses the statistics of the batch, which only "
-                "the forward direction sees; invert the model that with_batch_statistics copied."
-            )
-        log_scale = self._log_scale(self.variance[...])
-        x = (z - self.beta[...]) * jnp.exp(-log_scale) + self.mean[...]
+        mean, variance = self._statistics(z, inverse=True)
+        log_scale = self._log_scale(variance)
+        x = (z - self.beta[...]) * jnp.exp(-log_scale) + mean
         return x, -self._log_det(log_scale, z)
 
-    @property
-    def has_statistics(self) -> bool:
-        return True
+    def _statistics(self, x: jax.Array, *, inverse: bool) -> tuple[jax.Array, jax.Array]:
+        if self.batch_statistics:
+            return self._normalising(x, inverse=inverse)
+        return self.mean[...], self.variance[...]
 
-    def update_statistics(self, x, context=None):
-        self.check_event(x)
-        self.mean[...], self.variance[...] = moments(x, self.axis_name)
-        return self.forward(x)
+    def _normalising(self, x: jax.Array, *, inverse: bool) -> tuple[jax.Array, jax.Array]:
+        """The m and v under which the forward map, or the inverse, normalises `x`."""
+        mean, variance = moments(x, self.axis_name)
+        if not inverse:
+            return mean, variance
+        # What is stored is v, and v + ε must come back from it in single precision.
+        precision = jnp.maximum(1 / (variance + self.eps), 1e-4 * self.eps)
+        return -mean * jnp.exp(-self.log_gamma[...]) * jnp.sqrt(precision), precision - self.eps
+
+    def update_statistics(self, x, context=None, *, inverse=False):
+        (self.check_latent if inverse else self.check_event)(x)
+        self.mean[...], self.variance[...] = self._normalising(x, inverse=inverse)
+        return self.inverse(x) if inverse else self.forward(x)
 
 
 def moments(x: jax.Array, axis_name: str | None = None) -> tuple[jax.Array, jax.Array]:
@@ -108,21 +117,3 @@ def moments(x: jax.Array, axis_name: str | None = None) -> tuple[jax.Array, jax.
 
     mean = average(x)
     return mean, average(jnp.square(x - mean))
-
-
-def with_batch_statistics(module, axis_name: str | None = None):
-    """A copy of `module` whose `BatchNorm` layers use the statistics of the batch they are given.
-
-    For training: gradients flow through the statistics, as published. The copy's stored statistics
-    stay as they are, and it cannot be inverted.
-
-    Args:
-      module: a flow or a transform.
-      axis_name: the mapped axis that a batch is spread over, None if it lies on one device.
-    """
-    module = nnx.clone(module)
-    for _, layer in nnx.iter_modules(module):
-        if isinstance(layer, BatchNorm):
-            layer.batch_statistics = True
-            layer.axis_name = axis_name
-    return module

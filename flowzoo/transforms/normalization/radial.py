@@ -37,7 +37,7 @@ class Radial(Transform):
       num_groups: G, a divisor of D.
       num_bins: of each spline.
       bound: the bins cover [−bound, bound] standard deviations of the log-norm.
-      init: `identity`, or `quantiles`: `initialize` makes the norms of the data about those of a
+      init: `identity`, or `quantiles`: `fit` makes the norms of the data about those of a
         standard normal vector.
 
     Raises:
@@ -48,6 +48,8 @@ class Radial(Transform):
     common scale, Hyvärinen, Hoyer, "Emergence of phase- and shift-invariant features by
     decomposition of natural images into independent feature subspaces", Neural Computation 2000.
     """
+
+    fit_rows = QUANTILE_ROWS
 
     def __init__(
         self,
@@ -106,15 +108,7 @@ class Radial(Transform):
         self.check_latent(z)
         return self._apply(inverse_rational_quadratic, z, -1)
 
-    @property
-    def data_dependent(self) -> bool:
-        return True
-
-    @property
-    def initialize_rows(self) -> int | None:
-        return QUANTILE_ROWS if self.data_dependent else 0
-
-    def initialize(self, x, context=None):
+    def fit(self, x, context=None):
         self.check_event(x)
         norms = np.linalg.norm(np.asarray(x).reshape(len(x), self.num_groups, -1), axis=-1)
         log_norms = np.log(np.maximum(norms, NORM_FLOOR)).astype(np.float64)
@@ -122,7 +116,6 @@ class Radial(Transform):
         self.scale[...] = jnp.asarray(np.maximum(log_norms.std(0), 1e-3), self.scale.dtype)
         if self.init == "quantiles":
             self._gaussianize(log_norms)
-        return super().initialize(x, context)
 
     def _gaussianize(self, log_norms: np.ndarray) -> None:
         mean, scale = log_norms.mean(0), np.maximum(log_norms.std(0), 1e-3)

@@ -1,0 +1,55 @@
+"""The modes that layers have: what changes how they compute, and not what."""
+
+from typing import TypeVar
+
+from flax import nnx
+
+from flowzoo.relative.fused import RULES
+
+# Each mode is an attribute of the layers that have it, with these values, of which the first is the
+# one that layers are made with; None stands for any value.
+MODES: dict[str, tuple | None] = {
+    # `Dense`, `PeriodicConv`: how weight and bias are differentiated.
+    "gradient_rule": RULES,
+    # `Dense`: whether its LU factors are kept, for likelihoods and samples in many calls with the
+    # same weights. Such a copy is neither to be trained nor saved.
+    "factored": (False, True),
+    # `BatchNorm`: whether it normalises by the batch that it is given, for training.
+    "batch_statistics": (False, True),
+    # `BatchNorm`: the mapped axis that a batch is spread over, None if it lies on one device.
+    "axis_name": None,
+    # `ResidualConvNet`: whether convolutions are differentiated by ones of their own layout.
+    "canonical_gradients": (False, True),
+}
+
+Module = TypeVar("Module", bound=nnx.Module)
+
+
+def with_modes(module: Module, **modes) -> Module:
+    """A copy of a flow or a transform, with some modes of the layers inside it set.
+
+    The copy has arrays of its own, the module stays as it is. What `nnx.Module.train` and `eval` do
+    for flax's own layers, this does for those of a flow, through `set_attributes`.
+
+    >>> from flax import nnx
+    >>> from flowzoo.transforms import Dense, with_modes
+    >>> with_modes(Dense(2, rngs=nnx.Rngs(0)), gradient_rule="relative").gradient_rule
+    'relative'
+
+    Args:
+      module: what to copy.
+      **modes: values of `MODES` by name; layers that have no such mode are left as they are.
+
+    Raises:
+      ValueError: if a mode or its value is unknown.
+    """
+    for name, value in modes.items():
+        if name not in MODES:
+            raise ValueError(f"The mode is {name!r}, expected one of {', '.join(MODES)}.")
+        if (values := MODES[name]) is not None and value not in values:
+            raise ValueError(
+                f"The mode {name} is {value!r}, expected one of {', '.join(map(str, values))}."
+            )
+    module = nnx.clone(module)
+    module.set_attributes(**modes, raise_if_not_found=False)
+    return module
