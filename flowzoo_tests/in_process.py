@@ -30,6 +30,7 @@ class Caller:
         self.capfd.readouterr()
         with fresh_flags():
             self.monkeypatch.setattr(sys, "argv", [program, *arguments])
+            self.monkeypatch.delitem(sys.modules, f"flowzoo.{program}", raising=False)
             code = 0
             try:
                 runpy.run_module(f"flowzoo.{program}", run_name="__main__", alter_sys=True)
@@ -42,13 +43,9 @@ class Caller:
 def fresh_flags() -> Iterator[None]:
     """Without the flags of other programs that this process has imported."""
     modules = flags.FLAGS.flags_by_module_dict().items()
-    others = {
-        flag.name: flag
-        for module, of_module in modules
-        if module.startswith("flowzoo.")
-        for flag in of_module
-        if flag.name != "traceback"  # of `command_line`, which all share
-    }
+    kept = {flag.name for module, found in modules if module.startswith("absl") for flag in found}
+    kept.add("traceback")  # of `command_line`, which all share
+    others = {name: flags.FLAGS[name] for name in set(flags.FLAGS) - kept}
     for name in others:
         delattr(flags.FLAGS, name)
     before = set(flags.FLAGS)
