@@ -16,7 +16,7 @@ def main(argv: list[str]) -> None:
     command_line.require_one({"workdir": _WORKDIR.value, "pretrained": _PRETRAINED.value}, EXAMPLE)
 
     from flowzoo.pretrained.runs import load_pretrained_run
-    from flowzoo.reporting.results import comparison, describe
+    from flowzoo.reporting.results import describe, identity
     from flowzoo.training.devices import enable_compilation_cache
     from flowzoo.training.evaluation import test_results
     from flowzoo.training.load import load_run
@@ -24,13 +24,7 @@ def main(argv: list[str]) -> None:
     enable_compilation_cache()
     load = load_run if _WORKDIR.value else load_pretrained_run
     flow, dataset, config = load(_WORKDIR.value or _PRETRAINED.value, data_dir=_DATA_DIR.value)
-    results = {
-        "dataset": dataset.name,
-        "model": config.model.name,
-        **test_results(flow, dataset),
-        "published": comparison(dataset, config),
-    }
-    print(describe(results))
+    print(describe(identity(dataset, config) | test_results(flow, dataset)))
 
 
 if __name__ == "__main__":

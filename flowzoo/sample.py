@@ -13,21 +13,20 @@ _PRETRAINED = flags.DEFINE_string("pretrained", None, "Or the name or path of a 
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Where the data lie, if elsewhere by now.")
 _NUM_SAMPLES = flags.DEFINE_integer("num_samples", 100, "How many samples to draw.", lower_bound=1)
 _LABEL = flags.DEFINE_integer("label", None, "The class to draw, of a class-conditional model.")
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of the draw.")
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the draw.", lower_bound=0, upper_bound=2**32 - 1)
 _OUT = flags.DEFINE_string("out", "samples", "Writes OUT.npy (raw data) and OUT.png.")
 
 
 def main(argv: list[str]) -> None:
     del argv
     command_line.require_one({"workdir": _WORKDIR.value, "pretrained": _PRETRAINED.value}, EXAMPLE)
-
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
+    if not _OUT.value:
+        raise ValueError("--out is empty, expected a path, to which .npy and .png are added.")
 
     from flowzoo.pretrained import load_pretrained
-    from flowzoo.raw_flow import on_raw_data
+    from flowzoo.raw_flow import RawFlow, on_raw_data
     from flowzoo.reporting import plots
+    from flowzoo.reporting.drawing import write_samples
 
     dataset = None
     if _WORKDIR.value:
@@ -39,23 +38,21 @@ def main(argv: list[str]) -> None:
         model = on_raw_data(flow, dataset)
     else:
         model = load_pretrained(_PRETRAINED.value)
-    count, context = _NUM_SAMPLES.value, None
-    if model.context is not None:
-        if _LABEL.value is None:
-            raise ValueError(
-                f"This model is class-conditional; pass --label=0 … {model.context.size - 1}."
-            )
-        context = jnp.full(count, _LABEL.value)
-    elif _LABEL.value is not None:
+        if not isinstance(model, RawFlow):
+            raise ValueError(f"{_PRETRAINED.value} holds a flow without the data's preprocessing.")
+    if model.context is not None and _LABEL.value is None:
+        raise ValueError(
+            f"This model is class-conditional; pass --label=0 … {model.context.size - 1}."
+        )
+    if model.context is None and _LABEL.value is not None:
         raise ValueError("This model is unconditional; leave --label out.")
-    shape = () if context is not None else (count,)
-    x = np.asarray(model.sample(jax.random.key(_SEED.value), shape, context))
     out = pathlib.Path(_OUT.value)
     out.parent.mkdir(parents=True, exist_ok=True)
-    np.save(f"{out}.npy", x)
+    path = out.parent / f"{out.name}.npy"
+    x = write_samples(model, path, _NUM_SAMPLES.value, seed=_SEED.value, label=_LABEL.value)
     figure = plots.draws(x, dataset) if dataset else plots.draws_alone(x, model)
-    plots.save(figure, f"{out}.png")
-    print(f"{count} samples of shape {x.shape[1:]} in {out}.npy, drawn in {out}.png")
+    plots.save(figure, out.parent / f"{out.name}.png")
+    print(f"{len(x)} samples of shape {x.shape[1:]} in {out}.npy, drawn in {out}.png")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from flax import nnx
 import pytest
 
 from flowzoo.data.tabular import TABULAR_SETS
-from flowzoo.reporting.published import published, published_model
+from flowzoo.reporting.published import published
 from flowzoo.training.config import default_config, make_config
 from flowzoo.zoo import build
 
@@ -43,14 +43,15 @@ def test_every_config_is_locked_complete_and_named(name, entry):
 @pytest.mark.parametrize("name", DIMS)
 def test_every_model_of_the_tables(name):
     config_file = runpy.run_path(str(FOLDER / f"{name}.py"))
-    titles = set()
     for entry in config_file["ENTRIES"]:
         config = config_file["get_config"](entry)
         assert config.dataset.name == name
-        titles.add(published_model(config.model))
         if config.model.get("degrees") != "random":
             assert abstract_flow(config.model.to_dict(), DIMS[name]).event_shape == (DIMS[name],)
-    assert {row.model for row in published(name)} <= titles
+    # The figures of the two papers are of entries that there are.
+    for row in published(name):
+        later = row.two_standard_errors is None
+        assert later or set(row.entries) & set(config_file["ENTRIES"]), row
     assert config_file["get_config"]().model.name == "fully_connected_learned"
 
 
@@ -58,6 +59,8 @@ def test_headers_print_the_published_numbers():
     for name in TABULAR_SETS:
         header = (FOLDER / f"{name}.py").read_text().split('"""')[1]
         for row in published(name):
+            if row.two_standard_errors is None:
+                continue
             assert any(
                 f"{row.nats:.{digits}f} ± {row.two_standard_errors:.{digits}f}" in header
                 for digits in (2, 3)

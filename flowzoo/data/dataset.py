@@ -49,6 +49,7 @@ class Dataset:
       horizontal_flip: whether training mirrors each image left to right with probability 1/2.
       density: what the points were drawn from, with `log_prob(x)` in raw space and `entropy()` in
         nats, where that is known.
+      note: in what the data differ from the published ones, if in anything.
       levels: L if raw data are integers 0 … L − 1 and L is known.
       units: data as they came → raw space, where this was done in double precision beforehand.
       raw_dtype: of the data as they came.
@@ -69,6 +70,7 @@ class Dataset:
     bits_per_dim: bool = False
     horizontal_flip: bool = False
     density: Any = None
+    note: str | None = None
     levels: int | None = None
     units: Transform | None = None
     raw_dtype: str | None = None

@@ -61,6 +61,7 @@ def _images(paths: Sequence[pathlib.Path], sizes: Mapping[str, int]) -> Splits:
     return read_patches(paths[0], sizes)
 
 
+PATCHES = "patches of the 300 images, seed 0"
 _MAF = "the MAF authors' archive"
 SOURCES: dict[str, tuple[Source, ...]] = {
     "power": (
@@ -94,7 +95,7 @@ SOURCES: dict[str, tuple[Source, ...]] = {
     "bsds300": (
         Source(_MAF, (("BSDS300/BSDS300.hdf5",),), read_hdf5),
         Source(
-            "patches of the 300 images, seed 0",
+            PATCHES,
             (("BSDS300-images.tgz", "BSDS300/images"),),
             _images,
         ),

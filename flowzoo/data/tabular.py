@@ -7,16 +7,19 @@ import os
 import pathlib
 import sys
 import tarfile
+from typing import Any
 
 import numpy as np
 
 from flowzoo.data import archive
 from flowzoo.data.dataset import Dataset, Split
 from flowzoo.data.folders import data_folders, find_prepared, first_writable
-from flowzoo.data.sources import describe_sources, find_source, from_archive, source_of
+from flowzoo.data.sources import PATCHES, describe_sources, find_source, from_archive, source_of
 from flowzoo.transforms.elementwise.affine import Affine
 
 SPLITS = ("train", "validation", "test")
+# Of what a set was made, in TFDS's metadata, and in what it then differs from the published one.
+NOTES = {PATCHES: "patches drawn anew from the same 300 photographs"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,10 +57,14 @@ def load_tabular(name: str, *, data_dir: str | os.PathLike | None) -> Dataset:
     Source: Papamakarios, Pavlakou, Murray, "Masked autoregressive flow for density estimation",
     arXiv 1705.07057, appendix D.
     """
+    import tensorflow_datasets as tfds
+
     folder = find_prepared(data_folders(data_dir), f"flowzoo_{name}/1.0.0")
     folder = folder or prepare_tabular(name, data_dir=data_dir)
-    splits = {split: Split(x) for split, x in _read(name, folder).items()}
-    return Dataset(name=name, preprocessing=Affine((TABULAR_SETS[name].dim,)), **splits)
+    info = tfds.builder_from_directory(folder).info
+    splits = {split: Split(x) for split, x in _read(name, folder, info.splits).items()}
+    note = NOTES.get((info.metadata or {}).get("source"))
+    return Dataset(name=name, preprocessing=Affine((TABULAR_SETS[name].dim,)), note=note, **splits)
 
 
 def prepare_tabular(
@@ -165,14 +172,12 @@ def _checked(
         )
 
 
-def _read(name: str, folder: pathlib.Path) -> dict[str, np.ndarray]:
-    """Returns `{split: [N, D] float32}` of a prepared folder."""
+def _read(name: str, folder: pathlib.Path, splits: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Returns `{split: [N, D] float32}` of a prepared folder, whose splits TFDS describes."""
     from array_record.python.array_record_module import ArrayRecordReader
-    import tensorflow_datasets as tfds
     from tensorflow_datasets.proto import tf_example_pb2
 
     spec = TABULAR_SETS[name]
-    splits = tfds.builder_from_directory(folder).info.splits
     arrays = {}
     for split in SPLITS:
         x, rows = np.empty((spec.sizes[split], spec.dim), np.float32), 0

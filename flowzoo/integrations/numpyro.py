@@ -29,7 +29,7 @@ class FlowDistribution(dist.Distribution):
       >>> import jax, numpyro
       >>> import flowzoo
       >>> from flowzoo.integrations.numpyro import FlowDistribution
-      >>> moons = FlowDistribution(flowzoo.load_pretrained("moons_relative_gradient"))
+      >>> moons = FlowDistribution(flowzoo.load_pretrained("toy_moons"))
       >>> def model():
       ...     x = numpyro.sample("x", moons)
       ...     numpyro.sample("sum", numpyro.distributions.Normal(x.sum(), 0.1), obs=2.0)

@@ -16,7 +16,7 @@ _COMMAND = flags.DEFINE_string(
     "command", None, "export: the command that trained it, if the run does not say."
 )
 _COMMIT = flags.DEFINE_string(
-    "commit", None, "export: the commit that trained it; now's if left out."
+    "commit", None, "export: the commit that trained it; the run's if left out."
 )
 _HARDWARE = flags.DEFINE_string("hardware", None, "export: what trained it; the run's if left out.")
 _DATA_DIR = flags.DEFINE_string(

@@ -152,7 +152,8 @@ def markdown(card: Mapping[str, Any]) -> str:
         rows.append(("this model", ours))
         for row in card.get("published", []):
             label = f"published: {row['model']}, {row['source']}"
-            rows.append((label, f"{row['nats']} ± {row['two_standard_errors']}"))
+            error = row["two_standard_errors"]
+            rows.append((label, f"{row['nats']}" + (f" ± {error}" if error is not None else "")))
         parts += ["## Metrics", _table(rows)]
         parts.append(
             f"Over the {metrics['num_events']:,} events of the test split, in the space of `flow`, "
@@ -160,7 +161,8 @@ def markdown(card: Mapping[str, Any]) -> str:
             f"`python -m flowzoo.evaluate --pretrained={name}` repeats it."
         )
     if data := card.get("data"):
-        parts += ["## Data", f"{data['description']}\n\nLicence: {data['license']}."]
+        note = f" These are {data['note']}." if data.get("note") else ""
+        parts += ["## Data", f"{data['description']}{note}\n\nLicence: {data['license']}."]
     if training := card.get("training"):
         titles = {
             "command": "command",
@@ -184,7 +186,8 @@ def markdown(card: Mapping[str, Any]) -> str:
 
 def _summary(card: Mapping[str, Any]) -> str:
     shape = " × ".join(map(str, card["image_shape"] or card["event_shape"]))
-    facts = [f"`{card['model']['name']}` on {card.get('dataset', 'data of shape')} ({shape})"]
+    title = f"{run['title']}, " if (run := card.get("run")) else ""
+    facts = [f"{title}`{card['model']['name']}` on {card.get('dataset', 'data')} ({shape})"]
     if card["context"]:
         facts.append("conditional on {} of size {}".format(*next(iter(card["context"].items()))))
     if "num_parameters" in card:

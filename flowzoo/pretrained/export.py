@@ -3,11 +3,8 @@
 import datetime
 import os
 import pathlib
-import subprocess
-from typing import Any
 
 from etils import epath
-import flax
 from flax import nnx
 import jax
 import jax.numpy as jnp
@@ -17,10 +14,10 @@ from flowzoo.pretrained.card import make_card
 from flowzoo.pretrained.files import save_pretrained
 from flowzoo.pretrained.shrink import shrink
 from flowzoo.raw_flow import on_raw_data
-from flowzoo.reporting.results import comparison
+from flowzoo.reporting import results
+from flowzoo.reporting.records import read_workdir
 from flowzoo.training.evaluation import test_results
 from flowzoo.training.load import load_run
-from flowzoo.training.workdir import RESULTS, read_json
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -81,7 +78,7 @@ def export(
       workdir: what `python -m flowzoo.train` wrote.
       directory: a new directory; its name is the model's name.
       command: the command that trained it, by default what the run says.
-      commit: the commit of flowzoo that trained it, by default that of this checkout.
+      commit: the commit of flowzoo that trained it, by default what the run says.
       hardware: what trained it, by default what the run says.
       dtype: what trained matrices are stored as, one of `DTYPES`.
       data_dir: where the data lie, if not where the run found them.
@@ -99,33 +96,35 @@ def export(
     if pathlib.Path(directory).exists():
         raise FileExistsError(f"{directory} exists; choose another name, or delete it first.")
     flow, dataset, config = load_run(workdir, data_dir=data_dir)
-    run = _run_results(workdir)
-    command = command or run.get("command")
+    run = read_workdir(workdir)
+    command = command or run.command
     if not command:
         raise ValueError("The run does not say how it was trained; pass the command.")
     flow = _rounded(shrink(flow), dtype)
     metrics = test_results(flow, dataset)
     description, data_license = _data(dataset.name)
     raw = on_raw_data(flow, dataset)
+    identity = results.identity(dataset, config)
     raw.card = make_card(
         raw,
         name=pathlib.Path(directory).name,
+        run={"name": config.name, "title": config.title},
         model=config.model.to_dict(),
         seed=config.seed,
         dtype=dtype,
         dataset=dataset.name,
         num_parameters=metrics.pop("num_parameters"),
         metrics=metrics | {"num_events": len(dataset.test)},
-        published=comparison(dataset, config),
-        data={"description": description, "license": data_license},
+        published=identity["published"],
+        data={"description": description, "note": dataset.note, "license": data_license},
         training={
             "command": command,
-            "commit": commit or _commit(),
-            "hardware": hardware or run["device"],
-            "wall_seconds": run["wall_seconds"],
-            "epochs": run["epochs"],
-            "best_epoch": run["best_epoch"],
-            "versions": ", ".join(f"{m.__name__} {m.__version__}" for m in (flowzoo, jax, flax)),
+            "commit": commit or run.commit or f"flowzoo {flowzoo.__version__}",
+            "hardware": hardware or run.device,
+            "wall_seconds": run.wall_seconds,
+            "epochs": run.epochs,
+            "best_epoch": run.best_epoch,
+            "versions": run.versions or results.versions(),
             "exported": datetime.date.today().isoformat(),
         },
         intended_use=INTENDED_USE,
@@ -135,15 +134,6 @@ def export(
     # A path of the machine that trained the model is of no use elsewhere.
     config.dataset.data_dir = ""
     return save_pretrained(raw, directory, config=config.to_dict())
-
-
-def _run_results(workdir: epath.PathLike) -> dict[str, Any]:
-    path = epath.Path(workdir) / RESULTS
-    if not path.exists():
-        raise ValueError(
-            f"{workdir} has no {RESULTS}: the run is not finished; its command goes on with it."
-        )
-    return read_json(path)
 
 
 def _rounded(flow, dtype: str):
@@ -159,13 +149,3 @@ def _data(name: str) -> tuple[str, str]:
     key = "toy" if name.startswith("toy/") else name
     description, data_license = DATA.get(key, DATA["uci"])
     return description.format(name.upper()), data_license
-
-
-def _commit() -> str:
-    done = subprocess.run(
-        ["git", "rev-parse", "HEAD"],
-        cwd=pathlib.Path(flowzoo.__file__).parent,
-        capture_output=True,
-        text=True,
-    )
-    return done.stdout.strip() if done.returncode == 0 else f"flowzoo {flowzoo.__version__}"

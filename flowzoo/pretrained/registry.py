@@ -19,6 +19,26 @@ PACKAGED = pathlib.Path(__file__).parent / "packaged"
 BASE_VARIABLE = "FLOWZOO_PRETRAINED_BASE"
 CACHE_VARIABLE = "FLOWZOO_PRETRAINED_CACHE"
 
+# What models were called in version 0.1.0.
+ALIASES = {
+    "bsds300_relative_gradient": "bsds300_learned",
+    "checkerboard_relative_gradient": "toy_checkerboard",
+    "digits_maf": "digits_maf5",
+    "digits_maf_conditional": "digits_maf5_conditional",
+    "digits_real_nvp": "digits_real_nvp5",
+    "digits_relative_gradient": "digits_learned",
+    "eight_gaussians_relative_gradient": "toy_eight_gaussians",
+    "mixture_of_gaussians_relative_gradient": "toy_mixture_of_gaussians",
+    "mnist_conditional": "mnist_learned_conditional",
+    "mnist_real_nvp_image": "mnist_real_nvp_image_short",
+    "mnist_relative_gradient": "mnist_learned",
+    "moons_relative_gradient": "toy_moons",
+    "rings_relative_gradient": "toy_rings",
+    "sine_relative_gradient": "toy_sine",
+    "smile_relative_gradient": "toy_smile",
+    "two_spirals_relative_gradient": "toy_two_spirals",
+}
+
 
 class Entry(NamedTuple):
     """One packaged model: what its card says, and its size on disk."""
@@ -54,7 +74,7 @@ def load_pretrained(name_or_path: str | os.PathLike, *, base: str | None = None)
 
     Example:
       >>> import flowzoo, jax
-      >>> model = flowzoo.load_pretrained("digits_relative_gradient")
+      >>> model = flowzoo.load_pretrained("digits_learned")
       >>> x = model.sample(jax.random.key(0), (5,))
       >>> model.log_prob(x).shape
       (5,)
@@ -92,8 +112,8 @@ def find(name_or_path: str | os.PathLike, *, base: str | None = None) -> epath.P
         if not directory.is_dir():
             raise FileNotFoundError(f"{name} is not a directory, expected a pretrained model.")
         return directory
-    if name in packaged:
-        return epath.Path(packaged[name])
+    if (today := ALIASES.get(name, name)) in packaged:
+        return epath.Path(packaged[today])
     if base:
         address = f"{base.rstrip('/')}/{name}"
         if "://" in base:

@@ -27,7 +27,13 @@ def load_pretrained_run(
       ValueError: if the model is damaged.
     """
     model = load_pretrained(name_or_path)
-    saved = read_json(find(name_or_path) / CONFIG)
+    path = find(name_or_path) / CONFIG
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path} is not there, so the model does not say on which data it was trained; "
+            "expected one that `python -m flowzoo.pretrained export` made."
+        )
+    saved = read_json(path)
     config = make_config(current_config(saved, model.card["name"]))
     config.dataset.data_dir = data_dir or ""
     dataset = dataclasses.replace(load_data(config), preprocessing=model.preprocessing)

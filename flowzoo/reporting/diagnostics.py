@@ -1,5 +1,6 @@
 """How well conditioned a flow is, and whether single precision suffices for its likelihoods."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import jax
@@ -11,6 +12,7 @@ from flowzoo.transforms import with_modes
 from flowzoo.transforms.linear.dense import dense_layers
 
 ROWS_AT_A_TIME = 500
+JACOBIANS = 100  # events at which it is looked at
 
 
 class Precision(NamedTuple):
@@ -31,6 +33,25 @@ class SingularValues(NamedTuple):
     def condition(self) -> np.ndarray:
         """`largest / smallest`, `[N]`."""
         return self.largest / self.smallest
+
+
+def report(flow: Flow, x: np.ndarray, context=None) -> Iterator[str]:
+    """Lines on the flow's conditioning at `x: [N, *event_shape]`."""
+    for name, number in condition_numbers(flow).items():
+        yield f"condition number of {name}: {number:.4g}"
+    precision = compare_precisions(flow, x, context)
+    yield (
+        f"mean log-likelihood of {len(x)} test events: {precision.float32:.4f} nats in float32, "
+        f"{precision.float64:.4f} in float64; one event differs by at most "
+        f"{precision.largest_difference:.2g}"
+    )
+    few = x[:JACOBIANS], context if context is None else context[:JACOBIANS]
+    values = jacobian_singular_values(flow, few[0], jax.random.key(0), context=few[1])
+    yield (
+        f"Jacobian at {len(few[0])} test events: singular values from "
+        f"{np.median(values.smallest):.3g} to {np.median(values.largest):.3g}, condition number "
+        f"{np.median(values.condition):.3g} (medians), at most {values.condition.max():.3g}"
+    )
 
 
 def condition_numbers(flow: Flow) -> dict[str, float]:

@@ -15,6 +15,8 @@ from flowzoo.raw_flow import RawFlow
 
 # Of samples and of data in a scatter plot; sampling 250,000 would outlast a short training.
 _POINTS = 2_000
+# In a sheet of images.
+_IMAGES = 400
 
 
 def save(figure: Figure, path: epath.PathLike) -> None:
@@ -60,7 +62,7 @@ def samples(flow: Flow, dataset: Dataset, key: jax.Array, path: epath.PathLike) 
 
 
 def draws(x: np.ndarray, dataset: Dataset, planar_flow: Flow | None = None) -> Figure:
-    """Draws `x: [N, *raw_shape]` of a flow: a grid of images, or points beside the data's.
+    """Draws the first of `x: [N, *raw_shape]`: a grid of images, or points beside the data's.
 
     Args:
       x: samples in raw space.
@@ -68,8 +70,12 @@ def draws(x: np.ndarray, dataset: Dataset, planar_flow: Flow | None = None) -> F
       planar_flow: an unconditional flow on the plane, whose density is then shown too.
     """
     if dataset.image_shape is not None:
-        return image_grid(x.reshape(-1, *dataset.image_shape), _brightest(dataset))
-    data = np.asarray(dataset.test.x[:_POINTS])
+        return image_grid(x[:_IMAGES].reshape(-1, *dataset.image_shape), _brightest(dataset))
+    x, data = x[:_POINTS], np.asarray(dataset.test.x[:_POINTS])
+    if dataset.units is not None:
+        data = np.asarray(dataset.units.inverse(data))
+    if data.ndim != 2 or data.shape[1] == 1:
+        return _histograms(x.reshape(len(x), -1)[:, 0], data.reshape(len(data), -1)[:, 0])
     panels = 2 if planar_flow is None else 3
     figure = Figure(figsize=(4 * panels, 4))
     axes = figure.subplots(1, panels, sharex=True, sharey=True)
@@ -91,11 +97,24 @@ def draws(x: np.ndarray, dataset: Dataset, planar_flow: Flow | None = None) -> F
 
 
 def draws_alone(x: np.ndarray, model: RawFlow) -> Figure:
-    """Draws samples `x: [N, *event_shape]` of a model without its data: images, or points."""
+    """Draws the first of `x: [N, *event_shape]` without their data: images, or points."""
     if model.image_shape is not None:
-        return image_grid(x.reshape(-1, *model.image_shape), model.levels - 1)
+        return image_grid(x[:_IMAGES].reshape(-1, *model.image_shape), model.levels - 1)
+    x = x[:_POINTS]
+    if x.ndim != 2 or x.shape[1] == 1:
+        return _histograms(x.reshape(len(x), -1)[:, 0])
     figure = Figure(figsize=(4, 4))
     figure.subplots().scatter(x[:, 0], x[:, 1], s=2, linewidths=0)
+    return figure
+
+
+def _histograms(*groups: np.ndarray) -> Figure:
+    """Of the first feature of samples and of data, where there is no second one to plot against."""
+    figure = Figure(figsize=(6, 4))
+    axes = figure.subplots()
+    for values, name in zip(groups, ("samples", "data"), strict=False):
+        axes.hist(values, bins=50, density=True, histtype="step", label=name)
+    axes.legend()
     return figure
 
 

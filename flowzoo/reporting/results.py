@@ -1,20 +1,25 @@
 """The end of a run: test likelihood, `results.json` and pictures."""
 
+import datetime
 import os
+import pathlib
 import platform
 import shlex
+import subprocess
 import sys
 from typing import Any
 
 from etils import epath
+import flax
 import jax
 from ml_collections import config_dict
 
+import flowzoo
 from flowzoo import bases
 from flowzoo.data.dataset import Dataset
 from flowzoo.flow import Flow
 from flowzoo.reporting import plots
-from flowzoo.reporting.published import published, published_model
+from flowzoo.reporting.published import comparison
 from flowzoo.training.devices import is_main_process
 from flowzoo.training.evaluation import evaluation_key, test_results
 from flowzoo.training.loop import load_data, train
@@ -52,42 +57,62 @@ def command() -> str | None:
     return shlex.join(["python", *arguments])
 
 
+def commit() -> str | None:
+    """The commit of the checkout that this flowzoo runs from, None if it is none."""
+    folder = pathlib.Path(flowzoo.__file__).parent
+    try:
+        git = ["git", "ls-files", "--error-unmatch", "__init__.py"]
+        subprocess.run(git, cwd=folder, check=True, capture_output=True)
+        git = ["git", "rev-parse", "HEAD"]
+        return subprocess.run(git, cwd=folder, check=True, capture_output=True, text=True).stdout[
+            :-1
+        ]
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def versions() -> str:
+    """Those of flowzoo, jax and flax."""
+    return ", ".join(f"{m.__name__} {m.__version__}" for m in (flowzoo, jax, flax))
+
+
+def identity(dataset: Dataset, config: config_dict.ConfigDict) -> dict[str, Any]:
+    """What says which run this is, and what published figures stand beside it."""
+    name, limit = config.name, config.dataset.limit
+    return {
+        "name": name,
+        "title": config.title,
+        "dataset": dataset.name,
+        "data_note": dataset.note,
+        "conditional": config.conditional,
+        "limit": limit,
+        "published": comparison(name, dataset.name, conditional=config.conditional, limit=limit),
+    }
+
+
 def describe(results: dict[str, Any]) -> str:
     """The results in a few lines, the published ones beside them and labelled as such."""
     lines = [
-        f"{results['dataset']}, {results['model']}: test log-likelihood "
+        f"{results['dataset']}, {results['title']}: test log-likelihood "
         f"{results['log_likelihood_nats']:.3f} ± {results['two_standard_errors']:.3f} nats (2 s.e.)"
     ]
     if "bits_per_dim" in results:
         lines[0] += f", {results['bits_per_dim']:.3f} bits/dim"
+    if results["data_note"]:
+        lines.append(f"  data: {results['data_note']}")
     if "gaussian_nats" in results:
         lines.append(f"  Gaussian fitted to the same split: {results['gaussian_nats']:.3f} nats")
-    for row in results.get("published", []):
-        lines.append(
-            f"  published, {row['model']}: {row['nats']} ± {row['two_standard_errors']} nats "
-            f"({row['source']})"
-        )
+    for row in results["published"]:
+        error = row["two_standard_errors"]
+        value = f"{row['nats']}" if error is None else f"{row['nats']} ± {error}"
+        lines.append(f"  published, {row['model']}: {value} nats ({row['source']})")
     return "\n".join(lines)
-
-
-def comparison(dataset: Dataset, config) -> list[dict[str, Any]]:
-    """The published rows to print: this model's own, and the best of the table.
-
-    None for a run on a part of the data, whose likelihood does not compare with them.
-    """
-    if config.dataset.limit:
-        return []
-    rows = published(dataset.name, config.conditional)
-    name = published_model(config.model)
-    own = [row for row in rows if row.model == name]
-    best = max(rows, key=lambda row: row.nats, default=None)
-    return [row._asdict() for row in own + [best] * (best is not None and best not in own)]
 
 
 def finish(
     flow: Flow,
     dataset: Dataset,
-    config,
+    config: config_dict.ConfigDict,
     workdir: epath.Path,
     *,
     epochs: int,
@@ -99,16 +124,18 @@ def finish(
     Every process takes part in the test; the first one writes.
     """
     results = {
-        "dataset": dataset.name,
-        "model": config.model.name,
-        "conditional": config.conditional,
+        **identity(dataset, config),
         **test_results(flow, dataset),
+        "num_events": len(dataset.test),
         "epochs": epochs,
         "best_epoch": best_epoch,
+        "seed": config.seed,
         "wall_seconds": round(wall_seconds, 1),
-        "command": command(),
         "device": device_name(),
-        "published": comparison(dataset, config),
+        "command": command(),
+        "commit": commit(),
+        "versions": versions(),
+        "date": datetime.date.today().isoformat(),
     }
     if len(dataset.train) > dataset.train.x[0].size:  # else its covariance is singular
         results["gaussian_nats"] = gaussian_reference(dataset)

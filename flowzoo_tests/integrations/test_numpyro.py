@@ -48,7 +48,7 @@ def test_labels_become_the_batch_shape():
 
 
 def test_levels_are_real_numbers_within_their_range():
-    digits = FlowDistribution(flowzoo.load_pretrained("digits_relative_gradient"))
+    digits = FlowDistribution(flowzoo.load_pretrained("digits_learned"))
     x = jnp.full(64, 8.5)
     assert bool(digits.support(x)) and not bool(digits.support(x + 9))
     assert jnp.isfinite(jax.grad(digits.log_prob)(x)).all()

@@ -27,7 +27,7 @@ def test_an_exported_run_scores_as_it_did(tmp_path):
     with pytest.raises(FileExistsError, match="choose another name"):
         export(tmp_path / "run", directory)
     (tmp_path / "run" / "results.json").unlink()
-    with pytest.raises(ValueError, match="not finished"):
+    with pytest.raises(FileNotFoundError, match="not finished"):
         export(tmp_path / "run", tmp_path / "other")
 
 
@@ -59,8 +59,8 @@ def test_shrinking_keeps_the_density(model):
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
-        (["list"], 0, "digits_relative_gradient"),
-        (["show", "digits_relative_gradient"], 0, "## Training"),
+        (["list"], 0, "digits_learned"),
+        (["show", "digits_learned"], 0, "## Training"),
         (["show", "nothing"], 1, "Error: There is no pretrained model 'nothing'"),
         (["export", "a", "b"], 1, "Error: a is not a workdir"),
         ([], 1, "Error: Expected list, show"),

@@ -37,7 +37,7 @@ def final_state(workdir, config=None):
 
 def test_results_say_what_was_run(finished):
     workdir, results = finished
-    assert results["dataset"] == "digits" and results["model"] == "fully_connected"
+    assert results["dataset"] == "digits" and results["name"] == small_config().name
     assert results["num_parameters"] == 2 * (64 * 64 + 64)
     assert results["epochs"] == 2 and results["best_epoch"] in (1, 2)
     assert -200 < results["log_likelihood_nats"] < -50
