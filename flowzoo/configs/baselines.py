@@ -87,3 +87,20 @@ def real_nvp_image(image_shape: tuple[int, int, int]) -> dict[str, Any]:
         short=smaller,
         smoke=smallest,
     )
+
+
+def glow(image_shape: tuple[int, int, int], **model: Any) -> dict[str, Any]:
+    """As `baselines`, Glow with small networks; `model` are options that differ."""
+
+    def smallest(config: config_dict.ConfigDict) -> config_dict.ConfigDict:
+        networks = dict(num_steps=1, hidden_channels=4, num_blocks=1)
+        return changed(smoke(config), model=networks, dataset=dict(limit=200))
+
+    return dict(
+        title="Glow",
+        model=dict(name="glow", image_shape=image_shape, **model),
+        optimizer=dict(learning_rate=1e-3, schedule="cosine", warmup_steps=100, clip_norm=100.0),
+        parameter_average=0.998,
+        num_epochs=20,
+        smoke=smallest,
+    )

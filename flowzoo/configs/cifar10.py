@@ -10,7 +10,7 @@ The baselines follow the protocol of Papamakarios et al. 2017 with random degree
 layers of 1,024 units; the paper tries 2,048 and one layer too.
 """
 
-from flowzoo.configs.baselines import baselines, real_nvp_image
+from flowzoo.configs.baselines import baselines, glow, real_nvp_image
 from flowzoo.training.config import choose
 
 ENTRIES = {
@@ -28,6 +28,7 @@ ENTRIES = {
     ),
     **baselines((1024, 1024), degrees="random"),
     "real_nvp_image": real_nvp_image((32, 32, 3)),
+    "glow": glow((32, 32, 3), num_scales=3),
 }
 
 

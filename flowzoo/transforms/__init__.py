@@ -21,7 +21,11 @@ from flowzoo.transforms.elementwise.nonlinearities import (
 )
 from flowzoo.transforms.elementwise.spline import RationalQuadraticSpline
 from flowzoo.transforms.elementwise.units import Arcsinh, Units
-from flowzoo.transforms.image.couplings import ChannelCoupling, CheckerboardCoupling
+from flowzoo.transforms.image.couplings import (
+    ChannelCoupling,
+    ChannelSplineCoupling,
+    CheckerboardCoupling,
+)
 from flowzoo.transforms.image.multiscale import FactorOut, Squeeze
 from flowzoo.transforms.linear.dense import Dense
 from flowzoo.transforms.linear.householder import Householder
@@ -33,6 +37,7 @@ from flowzoo.transforms.linear.triangular import Triangular
 from flowzoo.transforms.linear.triangular_linear import TriangularLinear
 from flowzoo.transforms.linear.whiten import Whiten
 from flowzoo.transforms.modes import with_modes
+from flowzoo.transforms.normalization.act_norm import ActNorm
 from flowzoo.transforms.normalization.batch_norm import BatchNorm
 from flowzoo.transforms.normalization.divisive import DivisiveNormalization
 from flowzoo.transforms.normalization.radial import Radial
@@ -53,12 +58,14 @@ from flowzoo.transforms.support.supports import Supports
 from flowzoo.transforms.transform import Chain, Inverse, Reshape, Transform
 
 __all__ = [
+    "ActNorm",
     "Affine",
     "AffineCoupling",
     "Arcsinh",
     "BatchNorm",
     "Chain",
     "ChannelCoupling",
+    "ChannelSplineCoupling",
     "CheckerboardCoupling",
     "CircularSpline",
     "CircularSplineCoupling",

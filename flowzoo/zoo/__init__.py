@@ -15,6 +15,7 @@ from flowzoo.zoo import maps
 from flowzoo.zoo.fully_connected import fully_connected
 from flowzoo.zoo.fully_connected_learned import fully_connected_learned
 from flowzoo.zoo.gaussian import gaussian
+from flowzoo.zoo.glow import glow
 from flowzoo.zoo.made import made, made_mog
 from flowzoo.zoo.maf import maf, maf_mog
 from flowzoo.zoo.neural_autoregressive import gaussianization, naf
@@ -28,6 +29,7 @@ RECIPES = {
     "fully_connected": fully_connected,
     "fully_connected_learned": fully_connected_learned,
     "gaussian": gaussian,
+    "glow": glow,
     "made": made,
     "made_mog": made_mog,
     "maf": maf,

@@ -83,6 +83,10 @@ TRANSFORMS = {
     "channel_coupling": lambda rngs: T.ChannelCoupling(
         (2, 2, 3), parity=1, hidden_channels=3, num_blocks=1, rngs=rngs
     ),
+    "channel_spline_coupling": lambda rngs: T.ChannelSplineCoupling(
+        (2, 2, 3), num_bins=3, hidden_channels=3, num_blocks=1, context_size=2, rngs=rngs
+    ),
+    "act_norm": lambda rngs: T.ActNorm((2, 2, 3)),
     "squeeze": lambda rngs: T.Squeeze((2, 4, 1)),
     "factor_out": lambda rngs: T.FactorOut((2, 1, 3), T.TanhMix((2, 1, 1))),
     "conv1x1": lambda rngs: T.Invertible1x1Conv((2, 2, 3), use_bias=True, rngs=rngs),
