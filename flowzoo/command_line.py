@@ -53,6 +53,9 @@ def require_one(flags_and_values: dict[str, object], example: str) -> None:
     if sum(value is not None for value in flags_and_values.values()) != 1:
         names = " and ".join(f"--{name}" for name in flags_and_values)
         fail(f"Expected one of {names}. Example: {example}")
+    for name, value in flags_and_values.items():
+        if value == "":
+            fail(f"--{name} is empty. Example: {example}")
 
 
 def define_config(default: str | None = None) -> flags.FlagHolder:

@@ -140,11 +140,12 @@ def finish(
     if len(dataset.train) > dataset.train.x[0].size:  # else its covariance is singular
         results["gaussian_nats"] = gaussian_reference(dataset)
     if is_main_process():
+        # None, if someone deleted them.
         metrics = read_metrics(workdir)
-        results["validation_nats"] = metrics[-1]["best_validation_nats"]
+        results["validation_nats"] = metrics[-1]["best_validation_nats"] if metrics else None
         plots.learning_curve(metrics, workdir / "curve.png")
         plots.samples(flow, dataset, jax.random.key(config.seed), workdir / "samples.png")
-        add_picture(workdir, "samples", metrics[-1]["step"])
+        add_picture(workdir, "samples", int(metrics[-1]["step"]) if metrics else 0)
         write_json(workdir / RESULTS, results)
     return results
 

@@ -13,6 +13,8 @@ from tqdm import tqdm
 from flowzoo.training.workdir import METRICS
 
 Record = dict[str, float]
+# What every record has.
+KEYS = ("step", "epoch", "train_nats", "validation_nats", "best_validation_nats", "seconds")
 
 
 class MetricsWriter:
@@ -57,14 +59,28 @@ def add_picture(workdir: epath.Path, name: str, step: int) -> None:
 
 
 def read_metrics(workdir: epath.Path) -> list[Record]:
-    """The records of a run so far; a last line that was cut off is left out."""
+    """The records of a run so far; a last line that was cut off is left out.
+
+    Raises:
+      ValueError: if another line is damaged.
+    """
     path = workdir / METRICS
+    lines = path.read_bytes().decode(errors="replace").splitlines() if path.exists() else []
     records = []
-    for line in path.read_text().splitlines() if path.exists() else []:
+    for number, line in enumerate(lines, 1):
         try:
-            records.append(json.loads(line))
+            record = json.loads(line)
         except json.JSONDecodeError:
-            break
+            record = None
+        if isinstance(record, dict) and all(
+            isinstance(record.get(key), int | float) for key in KEYS
+        ):
+            records.append(record)
+        elif number < len(lines):
+            raise ValueError(
+                f"{path} is damaged in line {number}; delete the file to go on without the curves "
+                "up to here."
+            )
     return records
 
 

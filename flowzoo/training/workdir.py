@@ -75,7 +75,7 @@ def read_json(path: epath.Path) -> Any:
     """
     try:
         return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # of JSON, or of UTF-8
         raise ValueError(f"{path} is not valid JSON ({error}); it was damaged.") from None
 
 
