@@ -256,3 +256,26 @@ def test_batches_without_an_event_are_empty_arrays(name, context):
     x, log_prob = flow.sample_and_log_prob(jax.random.key(0), (0,), labels)
     assert x.shape == (*batch, 4) and log_prob.shape == batch
     assert flow.log_prob(x, labels).shape == batch
+
+
+def test_build_takes_a_seed_and_refuses_what_is_neither_shape_nor_context():
+    def weights(rngs):
+        flow = flowzoo.build("made", (3,), rngs=rngs)
+        return jax.tree.leaves(nnx.state(flow, nnx.Param))
+
+    chex.assert_trees_all_equal(weights(3), weights(nnx.Rngs(3)))
+    for options, sentence in (
+        ({"rngs": "zero"}, "rngs 'zero', expected nnx.Rngs or a seed"),
+        ({"context": 3}, "context 3, expected what to condition on"),
+        ({"event_shape": 3}, "event_shape 3, expected a shape"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            flowzoo.build("made", **{"event_shape": (3,), "rngs": 0} | options)
+    flow = flowzoo.build("made", (3,), context=Labels(2), rngs=0)
+    with pytest.raises(ValueError, match="label -1, expected labels 0 … 1"):
+        flow.log_prob(np.zeros((2, 3), np.float32), np.array([-1, 1]))
+
+
+def test_dir_lists_what_there_is():
+    assert set(flowzoo.__all__) <= set(dir(flowzoo))
+    assert all(getattr(flowzoo, name) is not None for name in flowzoo.__all__)

@@ -1,8 +1,9 @@
 """One recipe for each published model: keyword options in, a `Flow` out."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 import inspect
 import json
+import operator
 from typing import Any
 
 from flax import nnx
@@ -59,7 +60,7 @@ def build(
     event_shape: tuple[int, ...],
     *,
     context: ContextSpec | None = None,
-    rngs: nnx.Rngs,
+    rngs: nnx.Rngs | int,
 ) -> Flow:
     """Builds a model of the zoo.
 
@@ -69,7 +70,7 @@ def build(
         variance 1 in each coordinate.
       event_shape: shape of one event.
       context: what to condition the model on, None for an unconditional one.
-      rngs: draws the initial parameters.
+      rngs: draws the initial parameters; a seed stands for `nnx.Rngs(seed)`.
 
     Raises:
       ValueError: if the name or an option is unknown, or the recipe refuses a value.
@@ -82,6 +83,18 @@ def build(
       (8,)
     """
     model = complete(config)
+    if not (context is None or isinstance(context, ContextSpec)):
+        raise ValueError(
+            f"build got context {context!r}, expected what to condition on, such as "
+            "flowzoo.context.Labels(10) or Features(3)."
+        )
+    if not isinstance(rngs, nnx.Rngs):
+        try:
+            rngs = nnx.Rngs(operator.index(rngs))
+        except TypeError:
+            raise ValueError(f"build got rngs {rngs!r}, expected nnx.Rngs or a seed.") from None
+    if not isinstance(event_shape, Iterable):
+        raise ValueError(f"build got event_shape {event_shape!r}, expected a shape such as (8,).")
     options = {key: value for key, value in model.items() if key not in ("name", "standardize")}
     flow = RECIPES[model["name"]](tuple(event_shape), context=context, rngs=rngs, **options)
     if model["standardize"]:

@@ -51,6 +51,27 @@ def test_flows_of_recipes_come_back(model, context, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["flow"]
 
 
+def test_what_fit_returns_comes_back(tmp_path):
+    data = np.random.default_rng(0).normal(size=(100, 2))
+    flow = flowzoo.fit(data, num_epochs=1)
+    flowzoo.save(flow, tmp_path / "flow")
+    assert_same(flowzoo.load(tmp_path / "flow"), flow)
+    flowzoo.save(flow.flow, tmp_path / "inner")
+    assert_same(flowzoo.load(tmp_path / "inner"), flow.flow)
+
+
+def test_maps_given_as_code_need_a_flow_alike(tmp_path):
+    def build():
+        model = {"name": "fully_connected_learned", "inner": transforms.RationalQuadraticSpline}
+        return flowzoo.build(model, (2,), rngs=0)
+
+    flow = perturbed(build())
+    flowzoo.save(flow, tmp_path / "flow")
+    assert_same(flowzoo.load(tmp_path / "flow", like=build()), flow)
+    with pytest.raises(ValueError, match="pass like="):
+        flowzoo.load(tmp_path / "flow")
+
+
 def test_flows_put_together_by_hand_need_one_alike(tmp_path):
     flow = perturbed(by_hand())
     flowzoo.save(flow, tmp_path / "flow")
