@@ -5,7 +5,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from flowzoo.numerics.normal import log_ndtr, log_normal_density, normal_quantile
+from flowzoo.numerics.mixture_tails import mixture_tails
+from flowzoo.numerics.normal import log_hazard, log_ndtr, log_normal_density, normal_quantile
 from flowzoo.numerics.root_finding import invert_increasing
 from flowzoo.numerics.smooth import bounded_log_scale
 
@@ -39,12 +40,10 @@ class Mixture(NamedTuple):
 
     def gaussianize(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """`z = Φ⁻¹(F(x))` and `log dz/dx = log p(x) − log φ(z)`; F never rounds to 0 or 1."""
-        one = jnp.ones_like(x)
-        lower, upper = self.log_tail(x, one), self.log_tail(x, -one)
-        left = lower < upper
-        z = normal_quantile(jnp.where(left, lower, upper))
-        z = jnp.where(left, z, -z)
-        return z, self.log_density(x) - log_normal_density(z)
+        parts = self.log_weight, self.log_scale, log_ndtr, log_hazard
+        lower, upper, log_rate = mixture_tails(self.standardize(x), *parts, axis=-2)
+        z = normal_quantile(lower, upper)
+        return z, log_rate - log_hazard(-jnp.abs(z))
 
     def degaussianize(self, z: jax.Array) -> jax.Array:
         """`x = F⁻¹(Φ(z))` by a bracketed Newton iteration on the logarithm of the smaller tail."""

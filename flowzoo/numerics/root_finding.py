@@ -63,10 +63,13 @@ def invert_increasing(
 
     x, lower, upper = jax.lax.stop_gradient(solve(*fixed))
     value, slope = f(x)
-    step = (value - y) / jax.lax.stop_gradient(slope)
-    # A last Newton step, which f's rounding must not throw out of the bracket; its derivative is
-    # that of the solution in any case.
-    x = jnp.clip(x - jax.lax.stop_gradient(step), lower, upper)
+    step = (value - y) / jnp.maximum(jax.lax.stop_gradient(slope), jnp.finfo(slope.dtype).tiny)
+    # A last Newton step, if it does not lead away: where f is flat, its rounding divided by the
+    # slope may be as long as the bracket.
+    better = jnp.clip(x - jax.lax.stop_gradient(step), lower, upper)
+    error, better_error = (jnp.abs(jax.lax.stop_gradient(v) - y) for v in (value, f(better)[0]))
+    x = jnp.where(better_error <= jnp.maximum(error, tolerance), better, x)
+    # The derivative is that of the solution in any case.
     return x - (step - jax.lax.stop_gradient(step))
 
 

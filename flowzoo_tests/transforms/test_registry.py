@@ -15,7 +15,7 @@ def public_transforms(names) -> set[type]:
 
 
 def registered(transforms) -> set[type]:
-    """The classes of the entries, of what an `Inverse` turns round and of the links of a `Chain`."""
+    """The classes of the entries, of what an `Inverse` turns round, and of a `Chain`'s links."""
 
     def kinds(transform) -> set[type]:
         if type(transform) is T.Inverse:

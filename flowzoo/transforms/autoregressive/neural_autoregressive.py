@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from flowzoo.nets.mixture_outputs import num_outputs, spread_means
+from flowzoo.numerics.mixture_tails import mixture_tails
 from flowzoo.numerics.root_finding import invert_increasing
 from flowzoo.numerics.smooth import bounded_log_scale
 from flowzoo.transforms.autoregressive.masked_autoregressive import Autoregressive
@@ -37,11 +38,10 @@ class NeuralAutoregressive(Autoregressive):
     def value_and_log_slope(self, x, y):
         log_weight, mean, log_slope = _units(y)
         u = jnp.exp(log_slope) * (x[..., None, :] - mean)
-        below, above = jax.nn.log_sigmoid(u), jax.nn.log_sigmoid(-u)
-        log_cdf = jax.nn.logsumexp(log_weight + below, -2)
-        log_survival = jax.nn.logsumexp(log_weight + above, -2)
-        log_density = jax.nn.logsumexp(log_weight + below + above + log_slope, -2)
-        return log_cdf - log_survival, log_density - log_cdf - log_survival
+        # The hazard of a logistic distribution is its upper tail.
+        parts = log_weight, -log_slope, jax.nn.log_sigmoid, lambda u: jax.nn.log_sigmoid(-u)
+        lower, upper, log_rate = mixture_tails(u, *parts, axis=-2)
+        return lower - upper, log_rate - jnp.maximum(lower, upper)
 
     def invert(self, z, y):
         _, mean, log_slope = _units(y)

@@ -5,11 +5,11 @@ import math
 from flax import nnx
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import log_ndtr
 import numpy as np
 from scipy import special
 
-from flowzoo.numerics.normal import normal_score
+from flowzoo.numerics.mixture_tails import mixture_tails
+from flowzoo.numerics.normal import log_hazard, log_ndtr, normal_quantile
 from flowzoo.transforms.elementwise.nonlinearities import Elementwise
 from flowzoo.transforms.elementwise.spline import QUANTILE_ROWS, check_init
 
@@ -47,15 +47,18 @@ class MixtureCDF(Elementwise):
         self.mean = nnx.Param(jnp.broadcast_to(jnp.asarray(mean, jnp.float32), shape))
         self.log_scale = nnx.Param(jnp.full(shape, log_scale))
 
+    def value_and_log_slope(self, x):
+        log_weight, log_scale = jax.nn.log_softmax(self.logits[...]), self.log_scale[...]
+        u = (x[..., None] - self.mean[...]) * jnp.exp(-log_scale)
+        # The hazard of a logistic distribution is its upper tail.
+        parts = log_weight, log_scale, jax.nn.log_sigmoid, lambda u: jax.nn.log_sigmoid(-u)
+        lower, upper, log_rate = mixture_tails(u, *parts, axis=-1)
+        z = normal_quantile(lower, upper)
+        return z, log_rate - log_hazard(-jnp.abs(z))
+
     def value_and_slope(self, x):
-        u = (x[..., None] - self.mean[...]) * jnp.exp(-self.log_scale[...])
-        log_weight = jax.nn.log_softmax(self.logits[...])
-        below, above = jax.nn.log_sigmoid(u), jax.nn.log_sigmoid(-u)
-        log_cdf = jax.nn.logsumexp(log_weight + below, -1)
-        log_survival = jax.nn.logsumexp(log_weight + above, -1)
-        log_density = jax.nn.logsumexp(log_weight + below + above - self.log_scale[...], -1)
-        z = normal_score(log_cdf, log_survival)
-        return z, jnp.exp(log_density + 0.5 * z * z + 0.5 * math.log(2 * math.pi))
+        z, log_slope = self.value_and_log_slope(x)
+        return z, jnp.exp(log_slope)
 
     def bracket(self, z):
         # At the answer no component may lie wholly on one side of the mixture's quantile.

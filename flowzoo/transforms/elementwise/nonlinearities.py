@@ -31,20 +31,25 @@ class Elementwise(Transform):
     def value_and_slope(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Returns `σ(x)` and `σ'(x)`, elementwise."""
 
+    def value_and_log_slope(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Returns `σ(x)` and `log σ'(x)`, elementwise."""
+        value, slope = self.value_and_slope(x)
+        return value, jnp.log(slope)
+
     @abstractmethod
     def bracket(self, z: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Returns bounds `lower <= σ⁻¹(z) <= upper`, elementwise."""
 
     def forward_and_log_det(self, x, context=None):
         self.check_event(x)
-        z, slope = self.value_and_slope(x)
-        return z, sum_event(jnp.log(slope), len(self.event_shape))
+        z, log_slope = self.value_and_log_slope(x)
+        return z, sum_event(log_slope, len(self.event_shape))
 
     def inverse_and_log_det(self, z, context=None):
         self.check_latent(z)
         x = invert_increasing(self.value_and_slope, z, *self.bracket(z))
-        slope = self.value_and_slope(x)[1]
-        return x, -sum_event(jnp.log(slope), len(self.event_shape))
+        log_slope = self.value_and_log_slope(x)[1]
+        return x, -sum_event(log_slope, len(self.event_shape))
 
 
 class SmoothLeakyReLU(Elementwise):
