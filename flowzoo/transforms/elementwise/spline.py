@@ -80,7 +80,13 @@ def inverse_rational_quadratic(y: jax.Array, knots: Knots) -> tuple[jax.Array, j
     inside = jnp.clip(y, knots.y[:, 0], knots.y[:, -1])
     x = invert_bin(inside, _lookup(_bins(knots), knots.y, inside))
     log_slope = rational_quadratic(x, knots)[1]
-    return x + (y - inside) * jnp.exp(-log_slope), log_slope
+    # The tails start at the outermost knots themselves: near them, the slope at a rounded x may be
+    # another one.
+    is_below = y < knots.y[:, 0]
+    outside = is_below | (y > knots.y[:, -1])
+    end, slope = (jnp.where(is_below, a[:, 0], a[:, -1]) for a in (knots.x, knots.slope))
+    x = jnp.where(outside, end + (y - inside) / slope, x)
+    return x, jnp.where(outside, jnp.log(slope), log_slope)
 
 
 def _inverse_positive(value: np.ndarray) -> np.ndarray:
