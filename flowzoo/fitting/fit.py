@@ -1,6 +1,7 @@
 """From an array to a trained flow, by the loop that the command line runs."""
 
 from collections.abc import Mapping
+import json
 import math
 import numbers
 import os
@@ -94,6 +95,15 @@ def fit(
             'its options, such as {"name": "maf", "num_layers": 5}.'
         )
     model = complete(model)
+    try:
+        json.dumps(model)
+    except TypeError as error:
+        raise ValueError(
+            f"fit got a model with an option that its card cannot tell ({error}): give maps as "
+            'records, such as {"name": "spline", "num_bins": 8}.'
+        ) from None
+    if workdir is not None and not os.fspath(workdir):
+        raise ValueError("fit got an empty workdir, expected a folder, or None to keep nothing.")
     recipe = Recipe(
         np.asarray(data),
         None if labels is None else np.asarray(labels),

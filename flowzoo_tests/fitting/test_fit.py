@@ -6,6 +6,7 @@ import pytest
 import flowzoo
 from flowzoo.raw_flow import on_raw_data
 from flowzoo.training.load import load_run
+from flowzoo.transforms import RationalQuadraticSpline
 
 GAUSSIAN = {"name": "gaussian"}
 
@@ -73,6 +74,12 @@ def test_a_run_is_repeatable_and_goes_on_only_with_the_same_data(tmp_path):
         (np.eye(9), {"learning_rate": np.nan}, "fit got learning_rate nan"),
         (np.eye(9), {"learning_rate": "fast"}, "fit got learning_rate 'fast'"),
         (np.eye(9), {"model": 3}, "model of type int, expected the name"),
+        (
+            np.eye(9),
+            {"model": {"name": "fully_connected_learned", "inner": RationalQuadraticSpline}},
+            "give maps as records",
+        ),
+        (np.eye(9), {"workdir": ""}, "empty workdir"),
         (np.eye(9), {"model": {"name": "mfa"}}, "Did you mean 'maf'"),
     ],
 )
@@ -139,6 +146,16 @@ def test_a_workdir_reopens_as_a_run(tmp_path):
     raw = on_raw_data(again, dataset)
     np.testing.assert_array_equal(raw.log_prob(data), flow.log_prob(data))
     assert config.model.name == "gaussian" and len(dataset.train) == 90
+    assert again.recipe is not None
+
+
+def test_the_command_lines_open_a_workdir_of_fit(call, tmp_path):
+    data = 1e6 + np.random.default_rng(0).normal(size=(100, 2))
+    flowzoo.fit(data, "gaussian", num_epochs=0, workdir="run")
+    assert call("evaluate", "--workdir=run").stdout.startswith("array-")
+    assert call("sample", "--workdir=run").code == 0
+    x = np.load("samples.npy")
+    assert x.dtype == np.float64 and abs(x.mean() - 1e6) < 1
 
 
 def test_a_diverged_fit_speaks_of_its_own_arguments():
