@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import sys
+import threading
 
 from absl import app, flags, logging
 
@@ -22,24 +23,34 @@ def run(main: Callable[[list[str]], None], *, positional: bool = False) -> None:
     def guarded(argv: list[str]) -> None:
         if len(argv) > 1 and not positional:
             fail(f"Unexpected argument {argv[1]!r}; every option is written --name=value.")
-        # Orbax reports every file it touches.
-        logging.set_verbosity(logging.ERROR)
+        # Orbax reports every file it touches. Errors in its threads arrive here too, by `main`.
+        logging.set_verbosity(logging.FATAL)
+        if not _TRACEBACK.value:
+            threading.excepthook = sys.unraisablehook = lambda _: None
         try:
             main(argv)
         except SENTENCES as error:
             if _TRACEBACK.value:
                 raise
-            fail(str(error))
-        except KeyboardInterrupt:
-            fail("Interrupted. The same command goes on from the last checkpoint.")
+            fail(_sentence(error))
+        except KeyboardInterrupt as error:
+            fail(str(error) or "Interrupted.", code=getattr(error, "code", 130))
 
     app.run(guarded, flags_parser=_parse)
 
 
-def fail(message: str) -> None:
-    """Prints one line to stderr and exits with code 1."""
+def fail(message: str, code: int = 1) -> None:
+    """Prints one line to stderr and exits."""
     print(f"Error: {message}", file=sys.stderr)
-    sys.exit(1)
+    # Of a program that trains among several processes.
+    peers = sys.modules.get("flowzoo.training.peers")
+    (peers.leave if peers else sys.exit)(code)
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}."
+    return str(error)
 
 
 def require(name: str, value, example: str) -> None:

@@ -17,7 +17,7 @@ EXAMPLE = (
     "python -m flowzoo.sweep --config=configs/digits.py --sweep.learning_rate=1e-3,1e-2 "
     "--sweep.num_layers=2,5"
 )
-SUMMARY, FAILURE = "sweep.md", "failure.json"
+SUMMARY = "sweep.md"
 
 _CONFIG = command_line.define_config()
 _WORKDIR = flags.DEFINE_string(
@@ -66,7 +66,7 @@ def run_all(configs: dict, workdir: str) -> dict[str, dict]:
 
     from flowzoo.reporting.results import train_and_evaluate
     from flowzoo.training.loop import load_data, resolved
-    from flowzoo.training.workdir import RESULTS, claim, read_json, write_json
+    from flowzoo.training.workdir import FAILURE, RESULTS, claim, read_json, write_json
 
     found = {}
     for i, (label, config) in enumerate(configs.items(), start=1):

@@ -28,8 +28,15 @@ def main(argv: list[str]) -> None:
 
     import jax
 
-    if _DISTRIBUTED.value or _COORDINATOR.value:
-        jax.distributed.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+    from flowzoo.training import peers
+
+    if _DISTRIBUTED.value or _COORDINATOR.value is not None:
+        peers.connect(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+    elif _NUM_PROCESSES.value is not None or _PROCESS_ID.value is not None:
+        raise ValueError(
+            "--num_processes and --process_id need --coordinator_address, host:port of the first "
+            "process; where the cluster knows it, --distributed alone."
+        )
 
     from flowzoo.reporting.results import describe, train_and_evaluate
     from flowzoo.training.devices import enable_compilation_cache, is_main_process
@@ -37,7 +44,13 @@ def main(argv: list[str]) -> None:
 
     enable_compilation_cache()
     workdir = _WORKDIR.value or default_workdir(config)
-    results = train_and_evaluate(config, workdir)
+    try:
+        results = train_and_evaluate(config, workdir)
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1:
+            raise
+        reason = str(error).splitlines()[0]
+        raise OSError(f"A process that trains with this one is gone: {reason}") from error
     if is_main_process():
         print(describe(results))
         print(f"  results, samples and curve in {workdir}")

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 import contextlib
 import runpy
 import sys
+import threading
 from typing import NamedTuple
 
 from absl import flags
@@ -30,6 +31,9 @@ class Caller:
         self.capfd.readouterr()
         with fresh_flags():
             self.monkeypatch.setattr(sys, "argv", [program, *arguments])
+            # `command_line` silences them; this puts them back.
+            self.monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+            self.monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
             self.monkeypatch.delitem(sys.modules, f"flowzoo.{program}", raising=False)
             code = 0
             try:

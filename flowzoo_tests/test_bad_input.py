@@ -5,6 +5,7 @@ import pathlib
 import pytest
 
 DIGITS = "--config=digits:smoke"
+PEERS = ["--num_processes=2", "--process_id=0"]
 FILES = {
     "misspelt.py": """
 from flowzoo.training.config import choose
@@ -71,7 +72,7 @@ def get_config(argument=None):
         ("train", [DIGITS, "--config.model.inner=splin"], "Did you mean 'spline'"),
         (
             "train",
-            [DIGITS, "--config.batch_size=96", "--config.model.base=cauchy"],
+            [DIGITS, "--config.model.base=cauchy"],
             "base 'cauchy', expected one of",
         ),
         (
@@ -79,10 +80,21 @@ def get_config(argument=None):
             ["--config=digits:maf5,smoke", "--config.model.hidden_sizes=abc"],
             "maf got hidden_sizes[0] 'abc', expected a whole number",
         ),
+        # Several processes.
+        ("train", [DIGITS, "--num_processes=2"], "need --coordinator_address, host:port"),
+        ("train", [DIGITS, *PEERS, "--coordinator_address=nonsense"], "expected host:port"),
+        ("train", [DIGITS, *PEERS, "--coordinator_address=localhost:99999"], "expected host:port"),
+        ("train", [DIGITS, *PEERS, "--coordinator_address=no.invalid:1"], "host 'no.invalid'"),
+        ("train", [DIGITS, "--coordinator_address=localhost:1"], "needs --num_processes and"),
+        (
+            "train",
+            [DIGITS, *PEERS, "--coordinator_address=localhost:1", "--process_id=2"],
+            "--process_id is 2, expected a number from 0 to 1",
+        ),
         # Files and folders.
         (
             "train",
-            [DIGITS, "--config.batch_size=96", "--workdir=/proc/forbidden"],
+            [DIGITS, "--workdir=/proc/forbidden"],
             "/proc/forbidden",
         ),
         ("evaluate", ["--workdir=nowhere"], "nowhere is not a workdir"),

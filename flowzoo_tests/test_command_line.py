@@ -98,7 +98,7 @@ def test_killed_runs_end_where_an_uninterrupted_one_does(tmp_path):
     """kill -9 at random moments, also while a checkpoint is being written."""
     import random
 
-    from flowzoo.training.checkpoints import FOLDER
+    from flowzoo.training.workdir import CHECKPOINTS
 
     options = [
         DIGITS.replace(":smoke", ""),
@@ -116,7 +116,7 @@ def test_killed_runs_end_where_an_uninterrupted_one_does(tmp_path):
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        checkpoints = tmp_path / "killed" / FOLDER
+        checkpoints = tmp_path / "killed" / CHECKPOINTS
         steps = {path.name for path in checkpoints.glob("[0-9]*")}
         # Wait for progress, then for a random moment of it.
         deadline = time.monotonic() + 120
@@ -135,6 +135,24 @@ def test_killed_runs_end_where_an_uninterrupted_one_does(tmp_path):
     for each in results:
         each.pop("wall_seconds")
     assert results[0] == results[1]
+
+
+def test_a_disk_without_space_is_one_sentence(tmp_path):
+    """Files of more than 20 kB cannot be written, in whatever thread of Orbax's."""
+    import resource
+
+    done = subprocess.run(
+        command("train", DIGITS.replace(":smoke", ":made,smoke"), "--workdir=run"),
+        cwd=tmp_path,
+        env=ENVIRONMENT | {"PYTHONPATH": str(ROOT), "FLOWZOO_COMPILATION_CACHE": "off"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)),
+    )
+    *progress, line = done.stderr.splitlines()
+    assert done.returncode == 1 and all(text.startswith("epoch ") for text in progress)
+    assert "Error: The checkpoint cannot be written" in line and "File too large." in line
 
 
 def read_best(workdir) -> dict[str, bytes]:
@@ -187,6 +205,20 @@ def test_two_processes_train_as_one_and_one_writes(trained, tmp_path):
     assert len(lines) == 1
     # One of metrics and one of the sample picture.
     assert len(list((tmp_path / "shared").glob("events*"))) == 2
+
+
+def test_when_a_process_dies_the_other_one_ends(tmp_path):
+    options = ["--config.num_epochs=5000", "--config.eval_every_epochs=5000"]
+    first, second = start_processes(tmp_path, *options)
+    metrics = tmp_path / "shared" / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not metrics.exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    second.kill()
+    second.communicate()
+    _, error = first.communicate(timeout=20)
+    assert first.returncode == 1 and "Traceback" not in error
+    assert error.splitlines()[-1].startswith("Error: ") and "process" in error.lower()
 
 
 def test_a_batch_that_does_not_divide_over_processes_is_refused(tmp_path):

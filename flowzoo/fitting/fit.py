@@ -8,7 +8,6 @@ import os
 import tempfile
 from typing import Any
 
-import jax
 import numpy as np
 
 from flowzoo.data.arrays import Recipe, array_dataset, save_array
@@ -113,9 +112,7 @@ def fit(
         support=support,
     )
     dataset = array_dataset(recipe)
-    devices = jax.device_count()
     batch_size = min(batch_size, len(dataset.train))
-    batch_size = max(devices, batch_size - batch_size % devices)
     if num_epochs is None:
         steps = max(1, len(dataset.train) // batch_size)
         num_epochs = max(NUM_EPOCHS, -(-NUM_STEPS // steps))

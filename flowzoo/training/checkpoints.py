@@ -6,8 +6,12 @@ A checkpoint holds flat dictionaries of arrays, named by their place in `TrainSt
 would come back as a parameter.
 """
 
+from collections.abc import Iterator
+import contextlib
+import errno
 import hashlib
 import json
+import os
 
 from etils import epath
 from flax import nnx
@@ -17,8 +21,8 @@ import orbax.checkpoint as ocp
 
 from flowzoo.numerics.named_arrays import Arrays, from_arrays, to_arrays
 from flowzoo.training.state import Best, TrainState, Variables
+from flowzoo.training.workdir import CHECKPOINTS, last_checkpoint
 
-FOLDER = "checkpoints"
 KEEP = 2
 CHECKSUMS = "sha256.json"
 
@@ -35,7 +39,7 @@ class Checkpoints:
     """
 
     def __init__(self, workdir: epath.PathLike, *, read_only: bool = False):
-        self.folder = epath.Path(workdir).absolute() / FOLDER
+        self.folder = epath.Path(workdir).absolute() / CHECKPOINTS
         if read_only and not self.folder.exists():
             raise FileNotFoundError(
                 f"{self.folder} does not exist: the run has saved no checkpoint yet."
@@ -46,6 +50,7 @@ class Checkpoints:
             create=not read_only,
             cleanup_tmp_directories=not read_only,
         )
+        self.failed = False
         registry = ocp.handlers.DefaultCheckpointHandlerRegistry()
         for item in ("best", "progress"):
             handler = _Checksummed()
@@ -60,18 +65,23 @@ class Checkpoints:
         return self.manager.latest_step()
 
     def save(self, state: TrainState) -> None:
-        """Starts to save and returns as soon as `state` may be donated again."""
+        """Starts to save and returns as soon as `state` may be donated again.
+
+        Raises:
+          OSError: if this or an earlier checkpoint cannot be written.
+        """
         if (step := int(state.step)) == self.latest_step():
             return
         if jax.default_backend() == "cpu":  # There the copy to the host is none.
             state = jax.tree.map(jnp.copy, state)
         best, progress = _items(to_arrays(state))
-        self.manager.save(
-            step,
-            args=ocp.args.Composite(
-                best=ocp.args.StandardSave(best), progress=ocp.args.StandardSave(progress)
-            ),
-        )
+        with self._writing():
+            self.manager.save(
+                step,
+                args=ocp.args.Composite(
+                    best=ocp.args.StandardSave(best), progress=ocp.args.StandardSave(progress)
+                ),
+            )
 
     def restore(self, like: TrainState) -> TrainState:
         """Restores the newest checkpoint with the structure, shapes and places of `like`.
@@ -128,12 +138,41 @@ class Checkpoints:
         return {key: value for name in items for key, value in restored[name].items()}
 
     def wait(self) -> None:
-        """Returns when everything asked for is on disk."""
-        self.manager.wait_until_finished()
+        """Returns when everything asked for is on disk.
+
+        Raises:
+          OSError: if it cannot be written.
+        """
+        with self._writing():
+            self.manager.wait_until_finished()
 
     def close(self) -> None:
-        """Finishes what is being saved and lets go of the folder."""
-        self.manager.close()
+        """Finishes what is being saved and lets go of the folder.
+
+        Raises:
+          OSError: if something cannot be written and that was not said before.
+        """
+        if self.failed:
+            # It would fail once more.
+            with contextlib.suppress(Exception):
+                self.manager.close()
+            return
+        with self._writing():
+            self.manager.close()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # Orbax and TensorStore have no common class of errors.
+            self.failed = True
+            reason = _reason(error) if self.folder.exists() else "it is gone"
+            kept = last_checkpoint(self.folder.parent)
+            on = f" That of step {kept} is kept, and the same command goes on from there."
+            raise OSError(
+                f"The checkpoint cannot be written to {self.folder}: {reason}."
+                + (on if kept is not None else "")
+            ) from error
 
 
 class _Checksummed(ocp.StandardCheckpointHandler):
@@ -171,6 +210,14 @@ def _verify(item: epath.Path) -> None:
     for name in sorted(expected.keys() | found.keys()):
         if expected.get(name) != found.get(name):
             raise ValueError(f"the file {item.name}/{name} is not the one that was saved.")
+
+
+def _reason(error: BaseException) -> str:
+    """What the system said, which TensorStore wraps in sentences of its own."""
+    known = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.ENOENT)
+    text = str(error).strip()
+    said = [os.strerror(number) for number in known if os.strerror(number) in text]
+    return said[0] if said else (text.splitlines() or [repr(error)])[0]
 
 
 def _items(arrays: Arrays) -> tuple[Arrays, Arrays]:

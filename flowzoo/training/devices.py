@@ -20,12 +20,14 @@ import numpy as np
 DATA, MODEL = "data", "model"
 
 
-def make_mesh(data: int = 0, model: int = 1) -> Mesh:
+def make_mesh(data: int = 0, model: int = 1, batch_size: int = 0) -> Mesh:
     """The devices of all processes as a mesh `[data, model]`.
 
     Args:
       data: number of parts of a batch; 0: as many as there are devices for.
       model: number of parts of a matrix.
+      batch_size: if not 0, a number of parts that is chosen here divides it, so that the batch is
+        the same on any number of devices; the others have nothing to do then.
 
     Raises:
       ValueError: if there are not as many devices, or they cannot be divided so.
@@ -37,8 +39,21 @@ def make_mesh(data: int = 0, model: int = 1) -> Mesh:
             "devices: choose two numbers whose product is at most that, or data=0 and a model "
             "that divides it."
         )
-    data = data or count // model
-    return Mesh(np.array(jax.devices()[: data * model]).reshape(data, model), (DATA, MODEL))
+    found = jax.devices()
+    if data == 0:
+        data = count // model
+        processes = jax.process_count()
+        # Each process has the same number of them.
+        fitting = [n for n in range(1, data + 1) if n * model % processes == 0]
+        if chosen := [n for n in fitting if batch_size % n == 0]:
+            data = chosen[-1]
+        each = data * model // processes
+        found = [d for p in range(processes) for d in _of_process(p)[:each]]
+    return Mesh(np.array(found[: data * model]).reshape(data, model), (DATA, MODEL))
+
+
+def _of_process(index: int) -> list[jax.Device]:
+    return [device for device in jax.devices() if device.process_index == index]
 
 
 def shardings(tree, mesh: Mesh):
@@ -92,6 +107,13 @@ def agree(value: float) -> float:
     if jax.process_count() == 1:
         return value
     return float(multihost_utils.broadcast_one_to_all(np.float64(value)))
+
+
+def largest(value: int) -> int:
+    """The largest of all processes' values, in every process."""
+    if jax.process_count() == 1:
+        return value
+    return int(multihost_utils.process_allgather(np.int32(value)).max())
 
 
 def enable_compilation_cache() -> None:

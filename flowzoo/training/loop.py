@@ -1,5 +1,9 @@
 """One run, from a config to a workdir."""
 
+from collections.abc import Callable
+import contextlib
+import signal
+import sys
 import time
 from typing import NamedTuple
 
@@ -15,7 +19,7 @@ from flowzoo.context import Labels
 from flowzoo.data import load_dataset
 from flowzoo.data.dataset import Dataset
 from flowzoo.flow import Flow
-from flowzoo.training import devices
+from flowzoo.training import devices, signals
 from flowzoo.training import workdir as workdirs
 from flowzoo.training.checkpoints import Checkpoints
 from flowzoo.training.config import changed, check_batch
@@ -97,7 +101,7 @@ class Run:
     def __init__(self, config: config_dict.ConfigDict, dataset: Dataset, mesh: Mesh | None = None):
         self.config = config = resolved(config, dataset)
         self.dataset = dataset
-        self.mesh = mesh or devices.make_mesh(**config.mesh)
+        self.mesh = mesh or devices.make_mesh(**config.mesh, batch_size=config.batch_size)
         check_batch(config, len(dataset.train), self.mesh.shape[devices.DATA])
         # On the host, so that no device ever holds a flow that is split over many.
         self.flow = jax.device_get(build_flow(config, dataset))
@@ -224,17 +228,24 @@ def train(config: config_dict.ConfigDict, dataset: Dataset, workdir: epath.PathL
     """As `train_and_evaluate`, on any dataset, without the test at the end."""
     workdir = epath.Path(workdir)
     run = Run(config, dataset)
-    if devices.is_main_process():
-        workdirs.claim(workdir, run.config)
-    checkpoints = Checkpoints(workdir)
-    try:
-        if checkpoints.latest_step() is None:
-            state = run.start()
-        else:
-            state = checkpoints.restore(run.place(run.flow))
-        state, seconds = _train(run, state, checkpoints, workdir)
-    finally:
-        checkpoints.close()
+    main = devices.is_main_process()
+    with workdirs.owned(workdir, run.config) if main else contextlib.nullcontext():
+        if main and run.mesh.size < jax.device_count():
+            print(
+                f"{run.mesh.size} of {jax.device_count()} devices train: as many as "
+                f"config.mesh asks for and divide the batch of {run.config.batch_size}.",
+                file=sys.stderr,
+            )
+        checkpoints = Checkpoints(workdir)
+        try:
+            if checkpoints.latest_step() is None:
+                state = run.start()
+            else:
+                state = checkpoints.restore(run.place(run.flow))
+            with signals.caught() as signal_number:
+                state, seconds = _train(run, state, checkpoints, workdir, signal_number)
+        finally:
+            checkpoints.close()
     best = run.variables._replace(
         params=state.best.params,
         statistics=state.best.statistics,
@@ -249,7 +260,11 @@ def train(config: config_dict.ConfigDict, dataset: Dataset, workdir: epath.PathL
 
 
 def _train(
-    run: Run, state: TrainState, checkpoints: Checkpoints, workdir: epath.Path
+    run: Run,
+    state: TrainState,
+    checkpoints: Checkpoints,
+    workdir: epath.Path,
+    signal_number: Callable[[], int],
 ) -> tuple[TrainState, float]:
     config, first_step = run.config, int(state.step)
     main = devices.is_main_process()
@@ -260,11 +275,22 @@ def _train(
     order, order_epoch = None, -1
     step, steps_per_second, last_save = first_step, 0.0, time.monotonic()
 
+    def diverged(step: int, what: str) -> FloatingPointError:
+        checkpoints.wait()
+        kept = workdirs.last_checkpoint(workdir)
+        return FloatingPointError(
+            f"Training stopped: {what} became non-finite at step {step} "
+            f"(epoch {step // run.steps_per_epoch + 1}). "
+            + (f"The checkpoint of step {kept} is kept. " if kept is not None else "")
+            + "A lower config.optimizer.learning_rate or a config.optimizer.clip_norm usually "
+            "helps."
+        )
+
     def evaluated(state: TrainState, norms: dict[str, float]) -> TrainState:
         try:
             state, record = run.evaluate(state)
         except NonFinite as error:
-            raise _diverged(run, int(state.step) - 1, str(error)) from None
+            raise diverged(int(state.step) - 1, str(error)) from None
         if main:
             seconds = {"seconds": clock.seconds(), "compile_seconds": compile_seconds}
             writer.write(record | norms | seconds)
@@ -290,12 +316,12 @@ def _train(
             began = time.monotonic()
             state, report = run.run_steps(state, run.x, run.labels, order, np.int32(stop))
             if (failed := int(report.failed_step)) >= 0:
-                raise _diverged(run, failed, "the likelihood")
+                raise diverged(failed, "the likelihood")
             if not last:
                 steps_per_second = (stop - step) / (time.monotonic() - began)
             step = stop
             if not np.isfinite(report.parameter_norm):
-                raise _diverged(run, step - 1, "a parameter")
+                raise diverged(step - 1, "a parameter")
             progress.advance(step, epoch)
 
             if last:
@@ -310,6 +336,14 @@ def _train(
             if devices.agree(due):
                 checkpoints.save(state)
                 last_save = time.monotonic()
+            if number := devices.largest(signal_number()):
+                checkpoints.save(state)
+                checkpoints.wait()
+                raise signals.Stopped(
+                    f"Stopped by {signal.Signals(number).name} at step {step} (epoch {epoch + 1}); "
+                    "the checkpoint is saved, and the same command goes on from there.",
+                    number,
+                )
         checkpoints.save(state)
     finally:
         progress.close()
@@ -331,11 +365,3 @@ class _Clock:
 def _out_of_patience(run: Run, state: TrainState) -> bool:
     epoch = int(state.step) // run.steps_per_epoch
     return epoch - int(state.best.epoch) >= run.config.patience
-
-
-def _diverged(run: Run, step: int, what: str) -> FloatingPointError:
-    return FloatingPointError(
-        f"Training stopped: {what} became non-finite at step {step} "
-        f"(epoch {step // run.steps_per_epoch + 1}). The last good checkpoint is kept. A lower "
-        "config.optimizer.learning_rate or a config.optimizer.clip_norm usually helps."
-    )

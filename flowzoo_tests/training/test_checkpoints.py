@@ -136,10 +136,11 @@ def test_a_run_without_space_says_so(tmp_path, monkeypatch):
 def test_a_diverging_run_keeps_the_last_good_checkpoint(tmp_path):
     rising = dict(name="sgd", learning_rate=50.0, warmup_steps=2000)
     config = small_config(optimizer=rising, checkpoint_seconds=0.0, num_epochs=50)
-    with pytest.raises(FloatingPointError, match=r"at step \d+ \(epoch \d+\)"):
+    with pytest.raises(FloatingPointError, match=r"at step \d+ \(epoch \d+\)") as diverged:
         train_and_evaluate(config, tmp_path / "run")
     state = final_state(tmp_path / "run", config)
     assert int(state.step) > 0
+    assert f"The checkpoint of step {state.step} is kept" in str(diverged.value)
     chex.assert_tree_all_finite(to_arrays(state.variables))
 
 

@@ -32,12 +32,19 @@ def after(run: Run, steps: int):
     return state, report
 
 
-@pytest.mark.parametrize("gradient", ["relative", "relative_optax"])
-def test_eight_devices_train_as_one(gradient):
-    one, report = after(run_on(1, gradient=gradient), 50)
-    eight, reports = after(run_on(8, gradient=gradient), 50)
-    assert int(eight.step) == 50
-    leaves = (jax.tree.leaves(state.variables.params) for state in (one, eight))
+@pytest.mark.parametrize(
+    ("gradient", "batch_size", "used"),
+    [("relative", 16, 8), ("relative_optax", 16, 8), ("relative", 20, 5)],
+)
+def test_many_devices_train_as_one(gradient, batch_size, used):
+    keys = dict(gradient=gradient, batch_size=batch_size)
+    run = Run(config := small_config(**keys), load_data(config))
+    # As many of the eight as divide the batch.
+    assert run.mesh.size == used
+    one, report = after(run_on(1, **keys), 40)
+    many, reports = after(run, 40)
+    assert int(many.step) == 40
+    leaves = (jax.tree.leaves(state.variables.params) for state in (one, many))
     for a, b in zip(*leaves, strict=True):
         a, b = np.asarray(a), np.asarray(b)
         error = np.linalg.norm(a - b) / np.linalg.norm(a)
