@@ -216,6 +216,24 @@ def test_momentum_clipping_and_selected_decay():
         optimizer_config(name="sgd", learning_rate=1.0, l2=0.5), params, gradients
     )["net"]
     np.testing.assert_allclose(penalised["kernel"], -(2 + 0.5 * 3), rtol=1e-6)
+    np.testing.assert_allclose(penalised["bias"], -2, rtol=1e-6)
+
+
+def test_adam_by_hand():
+    """With its usual decays, its own rate for the dense layers, and clipping before it."""
+    gradients = [np.array([0.3, -2.0]), np.array([0.1, 5.0])]
+    params = {"dense": {"weight": jnp.zeros(2)}, "net": jnp.zeros(2)}
+    config = optimizer_config(learning_rate=0.01, dense_learning_rate=0.1, clip_norm=1e-3)
+    optimizer = make_optimizer(config, 10, {"dense/weight": 1.0})
+    state, m, v = optimizer.init(params), 0.0, 0.0
+    for step, gradient in enumerate(gradients, start=1):
+        tree = jax.tree.map(lambda _, g=gradient: jnp.float32(g), params)
+        updates, state = optimizer.update(tree, state, params)
+        clipped = gradient * 1e-3 / np.linalg.norm([*gradient, *gradient])
+        m, v = 0.9 * m + 0.1 * clipped, 0.999 * v + 0.001 * clipped**2
+        direction = m / (1 - 0.9**step) / (np.sqrt(v / (1 - 0.999**step)) + 1e-8)
+        np.testing.assert_allclose(updates["net"], -0.01 * direction, rtol=1e-4)
+        np.testing.assert_allclose(updates["dense"]["weight"], -0.1 * direction, rtol=1e-4)
 
 
 def test_trust_region_bounds_what_any_optimizer_does_to_the_dense_layers():

@@ -34,3 +34,15 @@ def test_gradients_of_the_inverse_are_those_of_the_tail(x64):
     for z, end in ((-30.0, slope[0]), (30.0, slope[-1])):
         gradient = jax.grad(lambda z: spline.inverse(z[None])[0])(jnp.asarray(z))
         np.testing.assert_allclose(gradient, 1 / end, rtol=1e-12)
+
+
+def test_the_slopes_of_the_tails_are_trained():
+    """As those at all knots: tails of slope 1, as some papers have them, would be another model."""
+    spline = RationalQuadraticSpline((1,), num_bins=4, bound=2.0)
+    x = jnp.array([[-50.0], [50.0]])
+    before = spline.forward(x)
+    spline.slopes[...] += 1.0
+    slope = spline.knots(jnp.float32).slope[0]
+    assert float(slope[0]) > 1.2 < float(slope[-1])
+    expected = before + jnp.array([[-48.0], [48.0]]) * (jnp.stack([slope[:1], slope[-1:]]) - 1)
+    np.testing.assert_allclose(spline.forward(x), expected, rtol=1e-5)
