@@ -1,6 +1,7 @@
 """How Sphinx builds the site: `python docs/build.py`."""
 
 import pathlib
+import re
 import sys
 import tomllib
 
@@ -64,5 +65,41 @@ copybutton_prompt_is_regexp = True
 suppress_warnings = ["ref.python"]
 
 
+SECTION = re.compile(r"[A-Z]\w+:$")
+
+
+def as_restructured_text(app, what, name, thing, options, lines: list[str]) -> None:
+    """Docstrings are written to be read as they are; this says to Sphinx what a reader sees.
+
+    An indented block after an empty line (formulas, tables) keeps its lines. Bars are bars, and a
+    letter may follow code, as in `Dense`s.
+    """
+    # A list of arguments that share a description may go over two lines.
+    for i in reversed(range(len(lines) - 1)):
+        if re.fullmatch(r"  \w+(, \w+)*,", lines[i]):
+            lines[i : i + 2] = [f"{lines[i]} {lines[i + 1].strip()}"]
+    block = False
+    for i, line in enumerate(lines):
+        if SECTION.match(line):
+            break
+        before = lines[i - 1] if i else ""
+        indented = line.startswith(" ")
+        if indented and not before.strip() and not block:
+            block = True
+            if i > 1 and lines[i - 2].strip() and not lines[i - 2].endswith("::"):
+                opening = lines[i - 2]
+                lines[i - 2] = opening + (":" if opening.endswith(":") else " ::")
+        elif line.strip() and not indented:
+            block = False
+    for i, line in enumerate(lines):
+        parts = line.split("`")
+        if len(parts) % 2 and not line.startswith("  ") and ">>>" not in line:
+            parts[::2] = [part.replace("|", r"\|") for part in parts[::2]]
+            line = "`".join(parts)
+        lines[i] = re.sub(r"(?<!`)(`[^`]+`)(?=\w)", r"\1\\ ", line)
+
+
 def setup(app) -> None:
     app.connect("config-inited", lambda app, config: generate.main())
+    # Before napoleon, whose priority is 500.
+    app.connect("autodoc-process-docstring", as_restructured_text, priority=100)

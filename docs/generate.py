@@ -1,13 +1,14 @@
-"""Writes the pages that are made from the code: the reference, the model cards, the notebooks.
+"""Writes the pages that are made from the code: reference, model cards, studies, notebooks.
 
 `docs/conf.py` calls `main` at the start of each build. What is written is not committed.
 """
 
-import json
+import ast
 import pathlib
 import shutil
 
 import flowzoo
+from flowzoo.pretrained import show_pretrained
 from flowzoo.pretrained.card import markdown
 
 DOCS = pathlib.Path(__file__).parent
@@ -22,6 +23,7 @@ ROOMS = {
     "bases": "Distributions of the latents.",
     "transforms": "Invertible maps with log-determinants.",
     "zoo": "One recipe for each published model.",
+    "configs": "The experiments: one file for each data set.",
     "data": "Datasets, splits and preprocessing.",
     "training": "From a config and a dataset to a trained flow in a workdir.",
     "reporting": "Published numbers, records, tables, plots and diagnostics.",
@@ -35,7 +37,7 @@ ROOMS = {
 
 def main() -> None:
     """Writes all generated pages, and only those that changed."""
-    written = {*reference(), *models(), *notebooks()}
+    written = {*reference(), *models(), *studies(), *notebooks()}
     for folder in ("reference", "models", "notebooks"):
         for path in (DOCS / folder).glob("*"):
             if path not in written:
@@ -87,22 +89,26 @@ def modules() -> list[str]:
 
 def models() -> list[pathlib.Path]:
     """One page for each packaged model: its card, with a picture of its samples."""
-    pages, names = [], []
+    pages = []
     for entry in flowzoo.list_pretrained():
-        card = json.loads((PACKAGE / "pretrained/packaged" / entry.name / "card.json").read_text())
+        heading, rest = markdown(show_pretrained(entry.name)).split("\n", 1)
         picture = DOCS / "images" / "models" / f"{entry.name}.png"
-        text = markdown(card)
-        if picture.exists():
-            heading, rest = text.split("\n", 1)
-            text = f"{heading}\n\n![samples](../images/models/{picture.name})\n{rest}"
+        shown = f"\n![Samples of the model](../images/models/{picture.name})\n"
+        text = heading + "\n" + (shown if picture.exists() else "") + rest
         pages.append(write(DOCS / "models" / f"{entry.name}.md", text))
-        names.append(entry.name)
-    index = (
-        (DOCS / "models.md").read_text(encoding="utf-8") if (DOCS / "models.md").exists() else ""
-    )
-    index = index or "# Pretrained models\n"
-    index += "\n```{toctree}\n:maxdepth: 1\n\n" + "\n".join(names) + "\n```\n"
-    return [*pages, write(DOCS / "models" / "index.md", index)]
+    return pages
+
+
+def studies() -> list[pathlib.Path]:
+    """A table of the programs in `flowzoo.studies`, with the question that each of them asks."""
+    rows = []
+    for path in sorted((PACKAGE / "studies").glob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        if "STUDY = " in text:
+            question = ast.get_docstring(ast.parse(text)).split("\n", 1)[0]
+            rows.append(f"| `python -m flowzoo.studies.{path.stem}` | {question} |")
+    text = "# The programs\n\n| program | what it asks |\n|---|---|\n" + "\n".join(rows) + "\n"
+    return [write(DOCS / "studies" / "programs.md", text)]
 
 
 def notebooks() -> list[pathlib.Path]:

@@ -58,13 +58,13 @@ def add_picture(workdir: epath.Path, name: str, step: int) -> None:
         events.add_image(name, pixels, step, dataformats="HWC")
 
 
-def read_metrics(workdir: epath.Path) -> list[Record]:
+def read_metrics(workdir: epath.PathLike) -> list[Record]:
     """The records of a run so far; a last line that was cut off is left out.
 
     Raises:
       ValueError: if another line is damaged.
     """
-    path = workdir / METRICS
+    path = epath.Path(workdir) / METRICS
     lines = path.read_bytes().decode(errors="replace").splitlines() if path.exists() else []
     records = []
     for number, line in enumerate(lines, 1):
