@@ -1,4 +1,4 @@
-"""Factorial bases: coordinates that are independent and identically distributed."""
+"""Base distributions: what the latents are distributed as. Log-densities are in nats."""
 
 from abc import abstractmethod
 import math

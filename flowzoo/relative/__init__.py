@@ -3,12 +3,12 @@
 from flowzoo.relative.adam import relative_adam, scale_by_relative_adam
 from flowzoo.relative.fused import RULES, affine, log_abs_det
 from flowzoo.relative.muon import relative_muon, scale_by_relative_muon
-from flowzoo.relative.newton_schulz import orthogonalize
 from flowzoo.relative.optax_transform import (
     relative_gradient,
     scale_by_relative_gradient,
 )
 from flowzoo.relative.perturbations import from_perturbations, to_perturbations
+from flowzoo.relative.spectrum import orthogonalize
 from flowzoo.relative.trust_region import limit_relative_change
 
 __all__ = [

@@ -101,15 +101,19 @@ def _apply(formula, layout, weight, bias, weight_update, bias_update):
 
 
 def selected(
-    weights: str | Iterable[str], bias_names: Mapping[str, str] = BIAS_NAMES
+    weights: str | Iterable[str],
+    bias_names: Mapping[str, str] = BIAS_NAMES,
+    *,
+    matrices: bool = True,
+    biases: bool = True,
 ) -> Callable[[optax.Params], optax.Params]:
-    """A mask for `optax.masked`: True at the selected matrices and the biases beside them."""
+    """A mask for `optax.masked`: True at the selected matrices and at the biases beside them."""
     patterns = as_patterns(weights)
 
     def mask(params: optax.Params) -> optax.Params:
         leaves = leaves_by_path(params)
         chosen = select(leaves, patterns, bias_names) if leaves else {}
-        members = {*chosen, *chosen.values()}
+        members = {*(chosen if matrices else ()), *(chosen.values() if biases else ())}
         return jax.tree.structure(params).unflatten([path in members for path in leaves])
 
     return mask

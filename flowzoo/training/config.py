@@ -59,6 +59,9 @@ def default_config() -> config_dict.ConfigDict:
             # relative_adam, of W alone else.
             dense_learning_rate=config_dict.placeholder(float),
             momentum=0.9,  # of sgd, relative_muon and muon
+            # Of relative_muon: bring only so many singular values to one and the others into
+            # proportion, which costs little where D is large; None: all of them.
+            rank=config_dict.placeholder(int),
             schedule="constant",  # constant or cosine (to zero at the last epoch)
             warmup_steps=0,
             clip_norm=config_dict.placeholder(float),  # of the gradient over all parameters
@@ -157,6 +160,7 @@ CHECKS = {
     "optimizer.learning_rate": _POSITIVE,
     "optimizer.dense_learning_rate": _or_none(_NOT_NEGATIVE),
     "optimizer.momentum": _DECAY,
+    "optimizer.rank": _or_none(_whole(1)),
     "optimizer.schedule": _one_of("constant", "cosine"),
     "optimizer.warmup_steps": _whole(0),
     "optimizer.clip_norm": _or_none(_POSITIVE),

@@ -93,18 +93,25 @@ class Run:
       config: see `flowzoo.training.config.default_config`.
       dataset: what to train on.
       mesh: the devices to use, all of them by default.
+      flow: what to train in place of the config's model.
 
     Raises:
       ValueError: if the config does not fit the dataset or the devices.
     """
 
-    def __init__(self, config: config_dict.ConfigDict, dataset: Dataset, mesh: Mesh | None = None):
+    def __init__(
+        self,
+        config: config_dict.ConfigDict,
+        dataset: Dataset,
+        mesh: Mesh | None = None,
+        flow: Flow | None = None,
+    ):
         self.config = config = resolved(config, dataset)
         self.dataset = dataset
         self.mesh = mesh or devices.make_mesh(**config.mesh, batch_size=config.batch_size)
         check_batch(config, len(dataset.train), self.mesh.shape[devices.DATA])
         # On the host, so that no device ever holds a flow that is split over many.
-        self.flow = jax.device_get(build_flow(config, dataset))
+        self.flow = jax.device_get(build_flow(config, dataset) if flow is None else flow)
         self.graph, self.variables = split(self.flow)
         self.steps_per_epoch = len(dataset.train) // config.batch_size
         self.num_steps = self.steps_per_epoch * config.num_epochs
@@ -230,6 +237,12 @@ def train(config: config_dict.ConfigDict, dataset: Dataset, workdir: epath.PathL
     run = Run(config, dataset)
     main = devices.is_main_process()
     with workdirs.owned(workdir, run.config) if main else contextlib.nullcontext():
+        if main and run.mesh.size < jax.device_count():
+            print(
+                f"{run.mesh.size} of {jax.device_count()} devices train: as many as "
+                f"config.mesh asks for and divide the batch of {run.config.batch_size}.",
+                file=sys.stderr,
+            )
         checkpoints = Checkpoints(workdir)
         try:
             if checkpoints.latest_step() is None:
@@ -263,12 +276,6 @@ def _train(
     config, first_step = run.config, int(state.step)
     main = devices.is_main_process()
     writer = MetricsWriter(workdir, first_step) if main else None
-    if main and run.mesh.size < jax.device_count():
-        print(
-            f"{run.mesh.size} of {jax.device_count()} devices train: as many as config.mesh asks "
-            f"for and divide the batch of {config.batch_size}.",
-            file=sys.stderr,
-        )
     progress = Progress(run.num_steps, config.num_epochs, first_step, main)
     clock = _Clock(writer.seconds if main else 0.0)
     compile_seconds = run.compile_steps(state) if run.num_steps else 0.0

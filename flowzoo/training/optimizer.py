@@ -6,7 +6,6 @@ import re
 import jax
 import optax
 
-from flowzoo.numerics.named_arrays import leaf_path
 from flowzoo.relative import (
     from_perturbations,
     limit_relative_change,
@@ -133,7 +132,11 @@ def _steps(config, dense: list[str]) -> list[optax.GradientTransformation]:
         return [optax.scale_by_adam(), from_perturbations(dense, layout=LAYOUT)]
     if config.name == "relative_muon":
         muon = scale_by_relative_muon(
-            dense, layout=LAYOUT, momentum=config.momentum, gradients="multiplicative"
+            dense,
+            layout=LAYOUT,
+            momentum=config.momentum,
+            rank=config.rank,
+            gradients="multiplicative",
         )
         return [with_rest(muon, optax.scale_by_adam(), selected(dense))]
     muon = optax.contrib.scale_by_muon(beta=config.momentum, weight_dimension_numbers=_matrices)
@@ -155,8 +158,9 @@ def _named(names: Container[str]):
 
 def _where(test: Callable[[str], bool]):
     def mask(params):
-        def matches(keys, _):
-            return test("/".join(leaf_path(keys)))
+        def matches(path, _):
+            keys = path[:-1] if str(path[-1]) == ".value" else path
+            return test(jax.tree_util.keystr(keys, simple=True, separator="/"))
 
         return jax.tree_util.tree_map_with_path(matches, params)
 

@@ -1,6 +1,7 @@
 """Optimizers in multiplicative coordinates against formulas written out, in float64."""
 
 import doctest
+import functools
 
 import chex
 from flax import nnx
@@ -23,6 +24,7 @@ from flowzoo.relative import (
     scale_by_relative_muon,
     to_perturbations,
 )
+from flowzoo.relative.spectrum import clip_spectrum
 from flowzoo.transforms import Dense, Stack
 from flowzoo_tests.relative.two_layers import (
     DIM,
@@ -42,8 +44,16 @@ from flowzoo_tests.relative.two_layers import (
 
 pytestmark = pytest.mark.usefixtures("x64")
 
-FAMILY = {"muon": relative_muon, "adam": relative_adam}
-SCALE_BY = {"muon": scale_by_relative_muon, "adam": scale_by_relative_adam}
+FAMILY = {
+    "muon": relative_muon,
+    "clipped": functools.partial(relative_muon, rank=2),
+    "adam": relative_adam,
+}
+SCALE_BY = {
+    "muon": scale_by_relative_muon,
+    "clipped": functools.partial(scale_by_relative_muon, rank=2),
+    "adam": scale_by_relative_adam,
+}
 
 
 def update_of(optimizer, gradients, params):
@@ -227,6 +237,7 @@ def moved_by(params, matrix, shift):
     ("optimizer", "equivariant"),
     [
         (relative_muon(0.03, LAYERS, layout="out_in"), True),
+        (relative_muon(0.03, LAYERS, layout="out_in", rank=1), True),
         (relative_adam(0.03, LAYERS, layout="out_in"), True),
         # Linear in E W: plain descent on relative gradients is equivariant too.
         (
@@ -239,7 +250,15 @@ def moved_by(params, matrix, shift):
         (optax.adam(0.03), False),
         (optax.contrib.muon(0.03), False),
     ],
-    ids=["relative_muon", "relative_adam", "relative", "adam_on_relative", "adam", "muon"],
+    ids=[
+        "relative_muon",
+        "rank_1",
+        "relative_adam",
+        "relative",
+        "adam_on_relative",
+        "adam",
+        "muon",
+    ],
 )
 def test_data_in_other_coordinates_give_the_same_curve(optimizer, equivariant):
     rng = np.random.default_rng(0)
@@ -284,6 +303,18 @@ def test_no_step_shrinks_the_smallest_singular_value_by_more_than_the_bound(rate
     assert smallest.min() < 1 - 0.8 * rate  # The bound is not idle.
 
 
+@pytest.mark.parametrize("decay", [0.0, 0.1, 1.0])
+def test_clipping_holds_the_norm_where_the_matrix_is_another_each_time(decay):
+    """New singular vectors in each step, outliers among them: what no basis from before knows."""
+    rng, basis, norms = np.random.default_rng(0), jnp.eye(32)[:, :4], []
+    for _ in range(50):
+        u, v = (np.linalg.qr(rng.normal(size=(32, 32)))[0] for _ in range(2))
+        size = 10 ** rng.uniform(-6, 6) * np.exp(-decay * np.arange(32))
+        clipped, basis = clip_spectrum(jnp.array(u * size @ v), basis)
+        norms.append(np.linalg.norm(clipped, 2))
+    assert max(norms) < 1.5 and min(norms) > 0.99
+
+
 @pytest.mark.parametrize("scale", [1e-150, 1e-3, 1e150])
 def test_newton_schulz_bounds_singular_values_at_every_scale(scale):
     rng = np.random.default_rng(0)
@@ -292,6 +323,41 @@ def test_newton_schulz_bounds_singular_values_at_every_scale(scale):
     singular = np.linalg.svd(orthogonalize(jnp.array(matrix)), compute_uv=False)
     assert singular.max() < 1.2024 and singular.min() > 0.65
     assert jnp.all(orthogonalize(jnp.zeros((2, 3, 3))) == 0)
+
+
+def test_clipping_the_spectrum_brings_its_top_to_one_and_keeps_the_rest_in_proportion():
+    rng = np.random.default_rng(0)
+    u, v = (np.linalg.qr(rng.normal(size=(8, 8)))[0] for _ in range(2))
+    size = np.array([1e4, 50, 20, 3, 1, 0.5, 0.1, 0])
+    matrix, basis = jnp.array(u * size @ v), jnp.array(rng.normal(size=(8, 4)))
+    for _ in range(40):  # Subspace iteration, on a matrix that stays.
+        clipped, basis = clip_spectrum(matrix, basis)
+    assert_close(clipped, u * np.minimum(size / 3, 1) @ v, 1e-7)
+    # All of it: the orthogonal factor.
+    full = jnp.array(u * (size + 1) @ v)
+    expected = u * np.minimum((size + 1) / 1.0001, 1) @ v  # at least s_1 / 10⁴
+    assert_close(clip_spectrum(full, jnp.eye(8))[0], expected, 1e-7)
+    low = jnp.array(u * (size > 10) @ v)  # of rank 3, as after one batch of three events
+    assert_close(clip_spectrum(low, basis)[0], low, 1e-7)
+    assert jnp.all(clip_spectrum(jnp.zeros((2, 3, 3)), jnp.ones((2, 3, 2)))[0] == 0)
+    assert_close(clip_spectrum(1e-30 * matrix, basis)[0], clipped)
+
+
+def test_relative_muon_of_some_rank_follows_the_formula():
+    params, grads = make_params(4), make_params(5)
+    optimizer = scale_by_relative_muon(LAYERS, layout="out_in", rank=2, momentum=0.5)
+    state = optimizer.init(params)
+    for _ in range(60):
+        update, state = optimizer.update(grads, state, params)
+    for name, perturbation in perturbations(params, grads).items():
+        u, s, v = np.linalg.svd(perturbation["weight"])
+        g = perturbation["bias"]
+        expected = u * np.minimum(s / s[1], 1) @ v
+        weight, bias = params[name]["weight"], params[name]["bias"]
+        assert_close(update[name]["weight"], expected @ weight, 1e-6)
+        assert_close(update[name]["bias"], expected @ bias + g / np.linalg.norm(g), 1e-6)
+    with pytest.raises(ValueError, match="rank is 0, expected at least 1"):
+        scale_by_relative_muon(LAYERS, layout="out_in", rank=0)
 
 
 @pytest.mark.parametrize("name", FAMILY)
@@ -318,8 +384,10 @@ def test_inside_optax_wrappers(name):
         return gradient_of_data_terms(params, x)
 
     expected = fit(params, gradient_of, FAMILY[name](schedule, LAYERS, **kwargs))
-    injected = optax.inject_hyperparams(FAMILY[name])(
-        learning_rate=schedule, weights=[LAYERS], **kwargs
+    family = relative_adam if name == "adam" else relative_muon
+    static = {"rank": 2} if name == "clipped" else {}
+    injected = optax.inject_hyperparams(family, tuple(static))(
+        learning_rate=schedule, weights=[LAYERS], **static, **kwargs
     )
     assert {"learning_rate", "add_log_det"} <= set(injected.init(params).hyperparams)
     assert_close(fit(params, gradient_of, injected), expected)
@@ -339,7 +407,7 @@ def test_inside_optax_wrappers(name):
     )[0]
     assert_close(update, update_of(optimizer, gradient_of(params), params))
     ones = optax.tree_map_params(optimizer, jnp.ones_like, optimizer.init(params))
-    moment = "trace" if name == "muon" else "mu"
+    moment = "mu" if name == "adam" else "trace"
     assert jnp.all(optax.tree_utils.tree_get(ones, moment)["0"]["weight"] == 1)
 
 

@@ -137,6 +137,19 @@ def test_the_alias_takes_the_steps_of_the_config():
     )
 
 
+def test_the_rank_is_the_configs():
+    params, gradients = tree(0), tree(1)
+    for rank in (1, 3):
+        config = make_optimizer(
+            optimizer_config(name="relative_muon", rank=rank), 10, PATHS, rule="multiplicative"
+        )
+        alias = relative_muon(
+            0.1, "dense/weight", layout="out_in", gradients="multiplicative", rank=rank
+        )
+        updates = (update_of(optimizer, gradients, params) for optimizer in (config, alias))
+        chex.assert_trees_all_close(*(update["dense"] for update in updates), rtol=1e-6)
+
+
 def test_the_rule_follows_from_gradient_and_optimizer():
     rules = {
         ("adam", "relative"): "relative",

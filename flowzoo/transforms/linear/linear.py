@@ -53,12 +53,12 @@ class Linear(Transform):
         z = self.multiply(x)
         if self.bias is not None:
             z = z + self.bias[...]
-        return z, self.for_each_event(self.log_abs_det(), z)
+        return z, jnp.broadcast_to(self.log_abs_det(), x.shape[:-1]).astype(z.dtype)
 
     def inverse_and_log_det(self, z, context=None):
         self.check_latent(z)
         x = self.solve(z if self.bias is None else z - self.bias[...])
-        return x, self.for_each_event(-self.log_abs_det(), x)
+        return x, jnp.broadcast_to(-self.log_abs_det(), z.shape[:-1]).astype(x.dtype)
 
 
 def initial_matrix(name: str, dim: int, init: str, rngs: nnx.Rngs) -> jax.Array:
