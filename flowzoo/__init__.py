@@ -1,9 +1,23 @@
 """flowzoo: a Flax model zoo of normalizing flows. Forward is data → latent."""
 
 import importlib
+from typing import TYPE_CHECKING
 
 from flowzoo.flow import Flow
 from flowzoo.zoo import build
+
+if TYPE_CHECKING:  # what type checkers and editors see of the names below
+    from flowzoo.data import load_dataset
+    from flowzoo.fitting.fit import fit
+    from flowzoo.pretrained import (
+        list_pretrained,
+        load,
+        load_pretrained,
+        save,
+        save_pretrained,
+    )
+    from flowzoo.raw_flow import RawFlow
+    from flowzoo.relative import relative_gradient, scale_by_relative_gradient
 
 __version__ = "0.1.0"
 
@@ -21,7 +35,20 @@ _LAZY = {
     "scale_by_relative_gradient": "flowzoo.relative",
 }
 
-__all__ = ["Flow", "build", *_LAZY]
+__all__ = [
+    "Flow",
+    "RawFlow",
+    "build",
+    "fit",
+    "list_pretrained",
+    "load",
+    "load_dataset",
+    "load_pretrained",
+    "relative_gradient",
+    "save",
+    "save_pretrained",
+    "scale_by_relative_gradient",
+]
 
 
 def __getattr__(name: str):

@@ -49,6 +49,7 @@ def test_import_loads_no_heavy_library():
 
 
 def test_public_names():
+    assert set(flowzoo.__all__) == {"Flow", "build", *flowzoo._LAZY}
     for name in flowzoo.__all__:
         assert callable(getattr(flowzoo, name)), name
     assert {"Flow", "build", "load_dataset", "scale_by_relative_gradient"} <= set(flowzoo.__all__)

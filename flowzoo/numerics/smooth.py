@@ -32,8 +32,8 @@ def positive(raw: jax.Array) -> jax.Array:
     return MIN_SLOPE + (1 - MIN_SLOPE) * jax.nn.softplus(raw + math.log(math.expm1(1)))
 
 
-# exp(±7) ≈ 1,100 either way for one layer: no density of standardised data needs more, and a stack
-# of ten layers cannot overflow in float32.
+# exp(±7) ≈ 1,100 either way for one layer: no density of standardised data needs more. A stack of
+# layers can still overflow in float32: shifts are not bounded, and thirteen factors exceed 3e38.
 LOG_SCALE_BOUND = 7.0
 
 
