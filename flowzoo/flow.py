@@ -7,7 +7,7 @@ import numpy as np
 
 from flowzoo.bases.base import Base
 from flowzoo.context import ContextSpec
-from flowzoo.numerics.shapes import as_shape, check_event
+from flowzoo.numerics.shapes import as_shape, batch_shape, check_event
 from flowzoo.transforms.transform import Transform, initialize_thinning, rows_used
 
 
@@ -121,19 +121,18 @@ class Flow(nnx.Module):
                 "into real numbers by dequantization first."
             )
         context = self.encode_context(context)
-        batch_shape = x.shape[: x.ndim - len(self.event_shape)]
+        shape = batch_shape(x, self.event_shape)
         if context is not None:
             try:
-                broadcast = np.broadcast_shapes(batch_shape, context.shape[:-1])
+                shape = np.broadcast_shapes(shape, context.shape[:-1])
             except ValueError:
                 raise ValueError(
                     f"log_prob got contexts of batch shape {context.shape[:-1]} and events of "
-                    f"batch shape {batch_shape}, expected shapes that broadcast: one context for "
+                    f"batch shape {shape}, expected shapes that broadcast: one context for "
                     "each event, or one for all."
                 ) from None
-            batch_shape = broadcast
-        if 0 in batch_shape:
-            return jnp.zeros(batch_shape, x.dtype)
+        if 0 in shape:
+            return jnp.zeros(shape, x.dtype)
         z, log_det = self.transform.forward_and_log_det(x, context)
         return self.base.log_prob(z, context) + log_det
 

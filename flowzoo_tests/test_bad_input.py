@@ -1,10 +1,14 @@
 """Bad input on a command line: one row an input, the sentence that is expected, and exit code 1."""
 
+import json
 import pathlib
 
 import pytest
 
+from flowzoo.training.config_file import read_config
+
 DIGITS = "--config=digits:smoke"
+DIGITS_CONFIG = read_config("digits:smoke").to_dict()
 PEERS = ["--num_processes=2", "--process_id=0"]
 FILES = {
     "misspelt.py": """
@@ -22,6 +26,18 @@ def get_config(argument=None):
     "empty.py": "def get_config():\n    return {}\n",
     "bare.py": "def get_config():\n    return {'model': 'maf', 'name': 'x', 'title': 'X'}\n",
     "text.txt": "no Python",
+    "foreign/config.json": '{"a": 1}',
+    "cut/config.json": '{"name": "x", "opti',
+    "list/config.json": "[1]",
+    "bytes/config.json": "\x00\x01",
+    "unfinished/config.json": json.dumps(DIGITS_CONFIG),
+    "damaged/config.json": json.dumps(DIGITS_CONFIG),
+    "damaged/checkpoints/12/best/manifest.ocdbt": "no checkpoint",
+    "damaged/checkpoints/12/progress/manifest.ocdbt": "no checkpoint",
+    "garbage/config.json": json.dumps(DIGITS_CONFIG),
+    "garbage/metrics.jsonl": "[1]\n[2]\n",
+    "results/config.json": json.dumps(DIGITS_CONFIG),
+    "results/results.json": "",
 }
 
 
@@ -97,7 +113,25 @@ def get_config(argument=None):
             [DIGITS, "--workdir=/proc/forbidden"],
             "/proc/forbidden",
         ),
+        ("train", [DIGITS, "--workdir=text.txt"], "text.txt"),
+        ("train", [DIGITS, "--workdir=cut"], "cut/config.json is not valid JSON"),
+        (
+            "train",
+            [DIGITS, "--workdir=foreign"],
+            "foreign/config.json is not a config of this flowzoo",
+        ),
+        ("train", [DIGITS, "--workdir=list"], "list/config.json holds no config"),
+        ("train", [DIGITS, "--workdir=garbage"], "garbage/metrics.jsonl"),
         ("evaluate", ["--workdir=nowhere"], "nowhere is not a workdir"),
+        ("evaluate", ["--workdir=text.txt"], "text.txt is not a workdir"),
+        ("evaluate", ["--workdir=foreign"], "not a config of this flowzoo: There is no config key"),
+        ("evaluate", ["--workdir=cut"], "cut/config.json is not valid JSON"),
+        ("evaluate", ["--workdir=list"], "list/config.json holds no config"),
+        ("evaluate", ["--workdir=bytes"], "bytes/config.json is not valid JSON"),
+        ("evaluate", ["--workdir=unfinished"], "no checkpoint yet"),
+        ("evaluate", ["--workdir=damaged"], "12 cannot be restored"),
+        ("report", ["results"], "results/results.json is not valid JSON"),
+        ("report", ["nope"], "nope"),
         ("sample", ["--workdir=nowhere", "--num_samples=0"], "num_samples"),
         # Sweeps.
         ("sweep", [DIGITS], "Nothing is swept"),
@@ -110,6 +144,7 @@ def get_config(argument=None):
 def test_bad_input_is_refused_in_one_sentence(call, program, arguments, sentence):
     pathlib.Path("folder").mkdir()
     for name, text in FILES.items():
+        pathlib.Path(name).parent.mkdir(parents=True, exist_ok=True)
         pathlib.Path(name).write_text(text)
     before = set(pathlib.Path().iterdir())
     ended = call(program, *arguments)

@@ -1,4 +1,4 @@
-"""Base distributions: what the latents are distributed as. Log-densities are in nats."""
+"""Factorial bases: coordinates that are independent and identically distributed."""
 
 from abc import abstractmethod
 import math

@@ -6,12 +6,11 @@ import hashlib
 import math
 import os
 import pathlib
-import sys
 
 import numpy as np
 
 from flowzoo.data.dataset import Dataset, Split
-from flowzoo.data.folders import data_folders, find_prepared, first_writable
+from flowzoo.data.folders import data_folders, find_prepared, first_writable, prepare, tidy
 from flowzoo.data.png import decode_pngs
 from flowzoo.transforms.elementwise.affine import Affine
 from flowzoo.transforms.support.logit import Logit
@@ -82,7 +81,8 @@ def load_images(name: str, *, data_dir: str | os.PathLike | None) -> Dataset:
        of split name and index, which is undone here, so that the splits are the same as in 1,
     3. the original files, in the folder itself, in its subfolder `mnist`, or in TFDS's
        `downloads/manual`. They are prepared as in 1, once, into the first of the folders that can
-       be written to. Files of MNIST's and Fashion-MNIST's are known by their unpacked bytes.
+       be written to and does not hold them itself. Files of MNIST's and Fashion-MNIST's are known
+       by their unpacked bytes.
 
     `cifar10_png` is CIFAR-10 from the PNG files in which it is mirrored, a folder of `train` and
     `test` or `cifar10-png.tar.xz`. The mirrors have lost the original order: its test split is the
@@ -168,29 +168,32 @@ def _tfds_order(split: str, n: int) -> np.ndarray:
 
 def _prepare(name: str, folders: Sequence[pathlib.Path]) -> pathlib.Path:
     """Prepares an image set from its original files, downloaded if need be; returns the folder."""
+    from flowzoo.data.builders import BUILDERS
+
+    builder_class = BUILDERS[name]
+    local_files = _local_files(name, builder_class.FILES, folders)
+    target = first_writable(folders, (local_files or {}).values())
+    with tidy(target):
+        builder = builder_class(data_dir=target)
+        builder.local_files = local_files
+        return _download_and_prepare(name, builder, target, folders)
+
+
+def _download_and_prepare(
+    name: str, builder, target: pathlib.Path, folders: Sequence[pathlib.Path]
+) -> pathlib.Path:
     import requests
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
 
-    from flowzoo.data.builders import BUILDERS
-
-    builder_class = BUILDERS[name]
-    target = first_writable(folders)
-    builder = builder_class(data_dir=target)
-    builder.local_files = _local_files(name, builder.FILES, folders)
-    if not sys.stderr.isatty():
-        tfds.disable_progress_bar()
     try:
         downloads = target / "downloads" / builder.name
         if builder.local_files is None and len(list(downloads.glob("*.INFO"))) < len(builder.FILES):
             # TFDS would knock at an unreachable host for minutes before it gives up.
             requests.head(builder.URL, timeout=10)
-        builder.download_and_prepare(
-            file_format="array_record",
-            download_config=tfds.download.DownloadConfig(
-                try_download_gcs=False, force_checksums_validation=True
-            ),
-        )
+        places = sorted({str(path.parent) for path in (builder.local_files or {}).values()})
+        what = f"{name} is read from {', '.join(places)}" if places else f"{name} is downloaded"
+        return prepare(builder, what, force_checksums_validation=True)
     except (requests.RequestException, tfds.download.DownloadError) as error:
         raise FileNotFoundError(
             f"{name} is neither prepared in {', '.join(map(str, folders))} nor downloadable "
@@ -201,11 +204,6 @@ def _prepare(name: str, folders: Sequence[pathlib.Path]) -> pathlib.Path:
     except NonMatchingChecksumError as error:
         summary = str(error).splitlines()[0].rstrip(":")
         raise ValueError(f"{summary}: replace that file, or delete it to download it.") from error
-    except OSError:
-        # Another process may have prepared the same folder meanwhile; then ours is not needed.
-        if not (builder.data_path / "dataset_info.json").exists():
-            raise
-    return pathlib.Path(builder.data_path)
 
 
 def _local_files(

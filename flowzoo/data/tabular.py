@@ -5,7 +5,6 @@ import contextlib
 import dataclasses
 import os
 import pathlib
-import sys
 import tarfile
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 
 from flowzoo.data import archive
 from flowzoo.data.dataset import Dataset, Split
-from flowzoo.data.folders import data_folders, find_prepared, first_writable
+from flowzoo.data.folders import data_folders, find_prepared, first_writable, prepare, tidy
 from flowzoo.data.sources import PATCHES, describe_sources, find_source, from_archive, source_of
 from flowzoo.transforms.elementwise.affine import Affine
 
@@ -90,10 +89,9 @@ def prepare_tabular(
       ValueError: if they are damaged or not those of the dataset.
     """
     folders = data_folders(data_dir)
-    target = first_writable(folders)
     if source is None:
         found = find_source(name, folders)
-        packed = None if found else _archive(name, folders, target)
+        packed = None if found else _archive(name, folders)
     else:
         path = pathlib.Path(source).expanduser()
         found = source_of(name, path)
@@ -103,21 +101,24 @@ def prepare_tabular(
                 f"{path} is not a source of {name}: expected {describe_sources(name)}, a folder "
                 f"with them, or the MAF authors' {archive.NAME}."
             )
-    with contextlib.nullcontext(found) if found else from_archive(name, packed) as opened:
-        origin, paths = opened
+    target = first_writable(folders, found[1] if found else [packed])
+    opened = contextlib.nullcontext(found) if found else from_archive(name, packed)
+    with tidy(target), opened as (origin, paths):
         where = ", ".join(map(str, paths))
         splits = origin.read(paths, TABULAR_SETS[name].sizes)
         return _write(name, target, splits, origin.title, where)
 
 
-def _archive(name: str, folders: Sequence[pathlib.Path], target: pathlib.Path) -> pathlib.Path:
+def _archive(name: str, folders: Sequence[pathlib.Path]) -> pathlib.Path:
     """The MAF authors' archive in one of the folders, downloaded if need be."""
     for folder in folders:
         for place in ("", "downloads", "downloads/manual"):
             if (path := folder / place / archive.NAME).exists():
                 return path
+    target = first_writable(folders)
     try:
-        return archive.download(target / "downloads")
+        with tidy(target):
+            return archive.download(target / "downloads")
     except OSError as error:
         raise FileNotFoundError(
             f"{name} is neither prepared in {', '.join(map(str, folders))} nor could the MAF "
@@ -131,25 +132,12 @@ def _write(
     name: str, data_dir: pathlib.Path, splits: Mapping[str, Iterable], title: str, where: str
 ) -> pathlib.Path:
     """Writes the splits with the dataset's TFDS builder."""
-    import tensorflow_datasets as tfds
-
     from flowzoo.data.tabular_builder import TABULAR_BUILDERS
 
-    if not sys.stderr.isatty():
-        tfds.disable_progress_bar()
     spec = TABULAR_SETS[name]
     splits = {s: _checked(splits[s], spec, name, s, where) for s in SPLITS}
     builder = TABULAR_BUILDERS[name](data_dir=data_dir, splits=splits, source=title)
-    try:
-        builder.download_and_prepare(
-            file_format="array_record",
-            download_config=tfds.download.DownloadConfig(try_download_gcs=False),
-        )
-    except OSError:
-        # Another process may have prepared the same folder meanwhile; then ours is not needed.
-        if not (builder.data_path / "dataset_info.json").exists():
-            raise
-    return pathlib.Path(builder.data_path)
+    return prepare(builder, f"{name} is read from {where}")
 
 
 def _checked(

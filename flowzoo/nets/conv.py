@@ -86,7 +86,7 @@ class ResidualConvNet(nnx.Module):
         """`y: [..., H, W, out_channels]` of `x: [..., H, W, in_channels]`, `context: [..., C]`."""
         h = self.first(x)
         if self.context_weight is not None:
-            check_context(context, self.context_size)
+            check_context(type(self).__name__, context, self.context_size)
             h = h + jnp.expand_dims(context @ self.context_weight[...].T, (-3, -2))
         for inner, outer in zip(self.inner, self.outer, strict=True):
             h = h + outer(jax.nn.relu(inner(jax.nn.relu(h))))

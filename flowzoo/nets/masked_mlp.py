@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from flowzoo.nets.degrees import choose_degrees, masks
+from flowzoo.numerics.shapes import check_context
 from flowzoo.numerics.variables import Constant
 
 ACTIVATIONS = {"relu": jax.nn.relu, "tanh": jnp.tanh}
@@ -183,12 +184,7 @@ class MaskedMLP(nnx.Module):
         bias = self.biases[layer][...]
         if layer or self.context_weight is None:
             return bias
-        if context is None or context.shape[-1] != self.context_size:
-            raise ValueError(
-                f"A network with context_size {self.context_size} got context "
-                f"{None if context is None else f'of shape {context.shape}'}, expected "
-                f"[..., {self.context_size}]."
-            )
+        check_context(type(self).__name__, context, self.context_size)
         return bias + context @ self.context_weight[...].T
 
     def _tiled_parameters(self, batch_shape, num_tiles, tile, context):

@@ -77,7 +77,7 @@ class MLP(nnx.Module):
         for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             a = h @ weight[...] + bias[...]
             if i == 0 and self.context_weight is not None:
-                check_context(context, self.context_size)
+                check_context(type(self).__name__, context, self.context_size)
                 a = a + context @ self.context_weight[...]
             a = ACTIVATIONS[self.activation](a)
             h = h + a if self.residual and i else a

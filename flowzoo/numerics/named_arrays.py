@@ -10,7 +10,7 @@ Arrays = dict[str, jax.Array]
 def to_arrays(tree: Any) -> Arrays:
     """The leaves of a tree by name: keys, indices and attributes joined by "/"."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {_name(path): leaf for path, leaf in leaves}
+    return {"/".join(leaf_path(keys)): leaf for keys, leaf in leaves}
 
 
 def from_arrays(arrays: Arrays, like: Any) -> Any:
@@ -20,7 +20,7 @@ def from_arrays(arrays: Arrays, like: Any) -> Any:
       ValueError: if a name is missing or unexpected, or an array has another shape.
     """
     leaves, structure = jax.tree_util.tree_flatten_with_path(like)
-    names = [_name(path) for path, _ in leaves]
+    names = ["/".join(leaf_path(keys)) for keys, _ in leaves]
     missing, unexpected = set(names) - set(arrays), set(arrays) - set(names)
     if missing or unexpected:
         raise ValueError(
@@ -36,10 +36,11 @@ def from_arrays(arrays: Arrays, like: Any) -> Any:
     return jax.tree.unflatten(structure, [arrays[name] for name in names])
 
 
-def _name(path: tuple) -> str:
-    if path and path[-1] == jax.tree_util.GetAttrKey("value"):
-        path = path[:-1]
-    return jax.tree_util.keystr(path, simple=True, separator="/")
+def leaf_path(keys: tuple) -> tuple[str, ...]:
+    """What leads to a leaf: keys, indices and attributes, without a variable's own `.value`."""
+    if keys and keys[-1] == jax.tree_util.GetAttrKey("value"):
+        keys = keys[:-1]
+    return tuple(jax.tree_util.keystr((key,), simple=True) for key in keys)
 
 
 def _list(names: set[str]) -> str:

@@ -12,6 +12,11 @@ def sum_event(a: jax.Array, event_ndim: int) -> jax.Array:
     return a.sum(tuple(range(-event_ndim, 0))) if event_ndim else a
 
 
+def batch_shape(a: jax.Array, event_shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The axes of `a: [..., *event_shape]` before the event's."""
+    return a.shape[: a.ndim - len(event_shape)]
+
+
 def check_event(name: str, x: jax.Array, event_shape: tuple[int, ...]) -> None:
     """Raises ValueError unless the last axes of `x` are `event_shape`."""
     shape = jnp.shape(x)
@@ -41,18 +46,18 @@ def as_shape(sample_shape: int | Sequence[int]) -> tuple[int, ...]:
     return shape
 
 
-def check_context(context: jax.Array | None, context_size: int) -> None:
+def check_context(name: str, context: jax.Array | None, context_size: int) -> None:
     """Raises ValueError unless `context: [..., context_size]`."""
     shape = None if context is None else jnp.shape(context)
     if not shape or shape[-1] != context_size:
         given = "no context" if shape is None else f"a context of shape {shape}"
         raise ValueError(
-            f"A network with context_size {context_size} got {given}, expected "
-            f"[..., {context_size}]."
+            f"{name} with context_size {context_size} got {given}, expected [..., {context_size}]."
         )
 
 
 def image_shape(name: str, event_shape: tuple[int, ...]) -> tuple[int, ...]:
+    """`event_shape` as a tuple; raises ValueError unless it is `(H, W, C)`."""
     if len(event_shape) != 3:
         raise ValueError(f"{name} got event_shape {event_shape}, expected (H, W, C).")
     return tuple(event_shape)

@@ -7,18 +7,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from flowzoo.numerics.named_arrays import leaf_path
+
 Path = tuple[str, ...]
 
 
 def leaves_by_path(tree: optax.Params) -> dict[Path, jax.Array]:
     """The leaves in the order of flattening, keyed by path."""
-    return {_path(keys): leaf for keys, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
-
-
-def _path(keys: tuple) -> Path:
-    if keys and keys[-1] == jax.tree_util.GetAttrKey("value"):
-        keys = keys[:-1]
-    return tuple(jax.tree_util.keystr((key,), simple=True) for key in keys)
+    return {leaf_path(keys): leaf for keys, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
 
 
 def select_by_name(leaves: Mapping[Path, jax.Array], patterns: tuple[str, ...]) -> list[Path]:

@@ -237,12 +237,6 @@ def train(config: config_dict.ConfigDict, dataset: Dataset, workdir: epath.PathL
     run = Run(config, dataset)
     main = devices.is_main_process()
     with workdirs.owned(workdir, run.config) if main else contextlib.nullcontext():
-        if main and run.mesh.size < jax.device_count():
-            print(
-                f"{run.mesh.size} of {jax.device_count()} devices train: as many as "
-                f"config.mesh asks for and divide the batch of {run.config.batch_size}.",
-                file=sys.stderr,
-            )
         checkpoints = Checkpoints(workdir)
         try:
             if checkpoints.latest_step() is None:
@@ -276,6 +270,12 @@ def _train(
     config, first_step = run.config, int(state.step)
     main = devices.is_main_process()
     writer = MetricsWriter(workdir, first_step) if main else None
+    if main and run.mesh.size < jax.device_count():
+        print(
+            f"{run.mesh.size} of {jax.device_count()} devices train: as many as config.mesh asks "
+            f"for and divide the batch of {config.batch_size}.",
+            file=sys.stderr,
+        )
     progress = Progress(run.num_steps, config.num_epochs, first_step, main)
     clock = _Clock(writer.seconds if main else 0.0)
     compile_seconds = run.compile_steps(state) if run.num_steps else 0.0

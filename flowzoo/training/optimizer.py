@@ -6,6 +6,7 @@ import re
 import jax
 import optax
 
+from flowzoo.numerics.named_arrays import leaf_path
 from flowzoo.relative import (
     from_perturbations,
     limit_relative_change,
@@ -158,9 +159,8 @@ def _named(names: Container[str]):
 
 def _where(test: Callable[[str], bool]):
     def mask(params):
-        def matches(path, _):
-            keys = path[:-1] if str(path[-1]) == ".value" else path
-            return test(jax.tree_util.keystr(keys, simple=True, separator="/"))
+        def matches(keys, _):
+            return test("/".join(leaf_path(keys)))
 
         return jax.tree_util.tree_map_with_path(matches, params)
 

@@ -78,12 +78,16 @@ def claim(workdir: epath.Path, config: config_dict.ConfigDict) -> None:
     A run that left neither a checkpoint nor a result is forgotten.
 
     Raises:
-      ValueError: if it holds the run of another config; the message names the differing keys.
+      ValueError: if it holds the run of another config, or a config that is none of flowzoo's; the
+        message names the differing keys.
       OSError: if the folder cannot be made or written.
     """
     ours = json.loads(json.dumps(config.to_dict()))
     path = workdir / CONFIG
-    theirs = read_json(path) if path.exists() else ours
+    theirs = ours
+    if path.exists():
+        load_config(workdir)  # It may be another program's, or damaged.
+        theirs = read_json(path)
     if theirs != ours and not _has_begun(workdir):
         (workdir / FAILURE).unlink(missing_ok=True)
     elif differing := _differing(flatten(theirs), flatten(ours)):

@@ -9,7 +9,7 @@ from flax import nnx
 import jax
 import jax.numpy as jnp
 
-from flowzoo.numerics.shapes import check_event
+from flowzoo.numerics.shapes import batch_shape, check_event
 
 # Rows that a pass over a whole data set handles at once, so that hidden activations fit in memory.
 CHUNK_SIZE = 4096
@@ -141,6 +141,10 @@ class Transform(nnx.Module):
                 f"{type(self).__name__}, as Chain does."
             )
 
+    def for_each_event(self, log_det: jax.Array, x: jax.Array) -> jax.Array:
+        """A log-determinant that all events of `x: [..., *event_shape]` have: `[...]`."""
+        return jnp.broadcast_to(log_det, batch_shape(x, self.event_shape)).astype(x.dtype)
+
     def check_event(self, x: jax.Array) -> None:
         """Raises ValueError unless `x: [..., *event_shape]`."""
         check_event(type(self).__name__, x, self.event_shape)
@@ -245,13 +249,13 @@ class Reshape(Transform):
 
     def forward_and_log_det(self, x, context=None):
         self.check_event(x)
-        batch_shape = x.shape[: x.ndim - len(self.event_shape)]
-        return x.reshape(batch_shape + self._latent_shape), jnp.zeros(batch_shape, x.dtype)
+        shape = batch_shape(x, self.event_shape)
+        return x.reshape(shape + self._latent_shape), jnp.zeros(shape, x.dtype)
 
     def inverse_and_log_det(self, z, context=None):
         self.check_latent(z)
-        batch_shape = z.shape[: z.ndim - len(self._latent_shape)]
-        return z.reshape(batch_shape + self.event_shape), jnp.zeros(batch_shape, z.dtype)
+        shape = batch_shape(z, self._latent_shape)
+        return z.reshape(shape + self.event_shape), jnp.zeros(shape, z.dtype)
 
 
 def rows_used(module: nnx.Module) -> int | None:

@@ -36,7 +36,9 @@ def prepared(data_root, tmp_path_factory):
         _cut_off(patch, root / "home")
         dataset = load_dataset("mnist", data_dir=root)
     assert "tensorflow" not in sys.modules
-    return root, dataset
+    # Not where the files are.
+    assert {path.name for path in root.iterdir()} == {"mnist", "home"}
+    return root / "home" / "tensorflow_datasets", dataset
 
 
 def _cut_off(patch: pytest.MonkeyPatch, home: pathlib.Path) -> None:

@@ -61,6 +61,13 @@ def test_missing_images_name_both_ways_out(name, offline, tmp_path):
     assert str(tmp_path) in str(e.value) and "\n" not in str(e.value)
 
 
+@pytest.mark.parametrize("name", ["mnist", "cifar10"])
+def test_failed_look_ups_leave_no_folders(name, offline, tmp_path):
+    with pytest.raises(FileNotFoundError):
+        load_dataset(name, data_dir=tmp_path / "not" / "there")
+    assert not list(tmp_path.iterdir())
+
+
 def test_damaged_file_is_refused(data_root, offline, tmp_path):
     for file in (data_root / "mnist").glob("*.gz"):
         (tmp_path / file.name).symlink_to(file)
@@ -70,7 +77,7 @@ def test_damaged_file_is_refused(data_root, offline, tmp_path):
     labels.write_bytes(content[:-1])
     with pytest.raises(ValueError, match=f"{labels} cannot be unpacked .*: replace it"):
         load_dataset("mnist", data_dir=tmp_path)
-    assert not (tmp_path / "flowzoo_mnist" / "1.0.0").exists()
+    assert all(path.suffix == ".gz" for path in tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -50,9 +50,9 @@ def test_prepares_on_first_use_from_the_archive(small, data, tmp_path):
         archive.add(data[0].parent.parent, "data")
     data[0].unlink()
     assert_holds(load_dataset("miniboone", data_dir=tmp_path), data[1])
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "data", "data.tar.gz", "downloads", "flowzoo_miniboone"
-    ]  # fmt: skip
+    # It is prepared in the home folder, not where the files are.
+    assert {path.name for path in tmp_path.iterdir()} == {"data", "data.tar.gz", "home"}
+    assert (tmp_path / "home" / "tensorflow_datasets" / "flowzoo_miniboone").is_dir()
 
 
 def test_bsds300_of_the_archive(small, tmp_path, monkeypatch):
@@ -97,6 +97,22 @@ def test_missing_files_name_every_way_out(small, tmp_path):
             prepare_tabular("miniboone", source=tmp_path / source)
     with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
         prepare_tabular("miniboone", source=tmp_path / "nowhere")
+
+
+def test_what_is_read_is_not_called_downloading(small, data, tmp_path, capfd):
+    load_dataset("miniboone", data_dir=tmp_path)
+    printed = capfd.readouterr()
+    assert printed.out == "" and "ownload" not in printed.err.replace("tensorflow_datasets", "")
+    assert f"miniboone is read from {data[0]}, prepared once, in " in printed.err
+
+
+def test_failed_look_ups_leave_no_folders(small, data, tmp_path):
+    with pytest.raises(FileNotFoundError, match="could the MAF authors' archive be downloaded"):
+        load_dataset("bsds300", data_dir=tmp_path / "not" / "there")
+    np.save(data[0], np.load(data[0])[:9999])
+    with pytest.raises(ValueError, match="gives 999 rows"):
+        load_dataset("miniboone", data_dir=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
 def test_command_line(small, data, tmp_path, capsys):

@@ -166,5 +166,5 @@ def test_bad_sizes_and_contexts_are_refused():
         MaskedMLP(0, 1, rngs=nnx.Rngs(0))
     layer = layer_of(3, hidden_sizes=(4,), context_size=2)
     for context in (None, jnp.zeros((1, 3))):
-        with pytest.raises(ValueError, match=r"context_size 2 got context .*, expected \[..., 2\]"):
+        with pytest.raises(ValueError, match=r"context_size 2 got .*, expected \[..., 2\]"):
             layer.inverse(jnp.zeros((1, 3)), context)

@@ -175,6 +175,19 @@ def test_context_changes_the_result_only_where_there_is_one(name):
     assert bool(np.any(z != moved)) == bool(getattr(transform, "context_size", 0))
 
 
+def test_a_missing_or_wrong_context_is_refused(name):
+    transform = build(name)
+    x, size = events(transform, (2,)), getattr(transform, "context_size", 0)
+    z = jnp.zeros((2, *transform.latent_shape))
+    for context in (None, np.ones((2, size + 1), np.float32)) if size else ():
+        for function, a in (
+            (transform.forward_and_log_det, x),
+            (transform.inverse_and_log_det, z),
+        ):
+            with pytest.raises(ValueError, match=rf"context.*expected \[..., {size}\]"):
+                function(a, context)
+
+
 def test_wrong_shape_is_refused(name):
     transform = build(name)
     wrong = np.zeros((2, *transform.event_shape[:-1], transform.event_shape[-1] + 1), np.float32)

@@ -2,6 +2,7 @@
 
 from flax import nnx
 
+from flowzoo.numerics.shapes import image_shape
 from flowzoo.transforms.linear.dense import Dense
 from flowzoo.transforms.transform import Transform
 
@@ -35,11 +36,7 @@ class Invertible1x1Conv(Transform):
         init: str = "orthogonal",
         rngs: nnx.Rngs,
     ):
-        self.event_shape = tuple(event_shape)
-        if len(self.event_shape) != 3:
-            raise ValueError(
-                f"Invertible1x1Conv got event_shape {event_shape}, expected (H, W, C)."
-            )
+        self.event_shape = image_shape(type(self).__name__, event_shape)
         self.dense = Dense(self.event_shape[-1], use_bias=use_bias, init=init, rngs=rngs)
 
     def forward_and_log_det(self, x, context=None):

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from flowzoo.numerics.shapes import image_shape
 from flowzoo.transforms.transform import Chain, Transform
 
 
@@ -41,9 +42,7 @@ class MaskedConv(Transform):
         reverse: bool = False,
         rngs: nnx.Rngs,
     ):
-        self.event_shape = tuple(event_shape)
-        if len(self.event_shape) != 3:
-            raise ValueError(f"MaskedConv got event_shape {event_shape}, expected (H, W, C).")
+        self.event_shape = image_shape(type(self).__name__, event_shape)
         if kernel_size < 1 or kernel_size % 2 == 0:
             raise ValueError(f"MaskedConv got kernel_size {kernel_size}, expected an odd number.")
         channels = self.event_shape[-1]
@@ -67,8 +66,7 @@ class MaskedConv(Transform):
 
     def _log_det(self, x: jax.Array) -> jax.Array:
         height, width, _ = self.event_shape
-        total = height * width * self.log_diagonal[...].sum()
-        return jnp.broadcast_to(total, x.shape[:-3]).astype(x.dtype)
+        return self.for_each_event(height * width * self.log_diagonal[...].sum(), x)
 
     def forward_and_log_det(self, x, context=None):
         self.check_event(x)

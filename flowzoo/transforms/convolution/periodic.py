@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from flowzoo.numerics import torus
+from flowzoo.numerics.shapes import image_shape
 from flowzoo.relative import kernels
 from flowzoo.transforms.transform import Transform
 
@@ -62,9 +63,7 @@ class PeriodicConv(Transform):
         init: str = "orthogonal",
         rngs: nnx.Rngs,
     ):
-        self.event_shape = tuple(event_shape)
-        if len(self.event_shape) != 3:
-            raise ValueError(f"PeriodicConv got event_shape {event_shape}, expected (H, W, C).")
+        self.event_shape = image_shape(type(self).__name__, event_shape)
         taps = (kernel_size, kernel_size) if isinstance(kernel_size, int) else tuple(kernel_size)
         height, width, channels = self.event_shape
         if not (1 <= taps[0] <= height and 1 <= taps[1] <= width):
@@ -106,7 +105,8 @@ class PeriodicConv(Transform):
                 kernel = kernels.with_metric(kernel, self.size, variant)
             z = convolve(images, kernel) + bias
             log_det = torus.log_abs_det(kernel, self.size)
-        return z.reshape(x.shape), jnp.broadcast_to(log_det, x.shape[:-3])
+        z = z.reshape(x.shape)
+        return z, self.for_each_event(log_det, z)
 
     def inverse_and_log_det(self, z, context=None):
         self.check_latent(z)
@@ -120,7 +120,7 @@ class PeriodicConv(Transform):
         x = jnp.fft.irfft2(solved, (height, width), axes=(1, 2)).reshape(z.shape)
         log_diagonal = jnp.log(jnp.abs(jnp.diagonal(lu, axis1=-2, axis2=-1))).sum(-1)
         log_det = -torus.sum_frequencies(log_diagonal, self.size)
-        return x.astype(z.dtype), jnp.broadcast_to(log_det, z.shape[:-3])
+        return x.astype(z.dtype), self.for_each_event(log_det, z)
 
 
 def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:

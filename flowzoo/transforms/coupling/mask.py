@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from flowzoo.numerics.shapes import batch_shape
 from flowzoo.numerics.variables import Constant
 from flowzoo.transforms.transform import Transform
 
@@ -41,7 +42,7 @@ class Masked(Transform):
 
     def split(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """The parts `[..., num_kept]` and `[..., num_changed]` of `x: [..., *event_shape]`."""
-        x = x.reshape(*x.shape[: x.ndim - len(self.event_shape)], -1)
+        x = x.reshape(*batch_shape(x, self.event_shape), -1)
         if self.is_alternating:
             return x[..., self.stride_start :: 2], x[..., 1 - self.stride_start :: 2]
         x = _take(x, self.order[...])

@@ -1,11 +1,11 @@
-"""Elementwise affine maps, and the logit of preprocessing."""
+"""Elementwise affine maps: fixed, of a context, and fitted to data."""
 
 from flax import nnx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from flowzoo.numerics.shapes import sum_event
+from flowzoo.numerics.shapes import check_context, sum_event
 from flowzoo.numerics.variables import Constant
 from flowzoo.transforms.transform import Transform
 
@@ -30,17 +30,17 @@ class Affine(Transform):
         self.scale = Constant(jnp.broadcast_to(jnp.asarray(scale, jnp.float32), self.event_shape))
 
     def _log_det(self, x: jax.Array) -> jax.Array:
-        batch_shape = x.shape[: x.ndim - len(self.event_shape)]
-        log_det = -jnp.log(jnp.abs(self.scale[...])).sum()
-        return jnp.broadcast_to(log_det, batch_shape).astype(jnp.result_type(x, log_det))
+        return self.for_each_event(-jnp.log(jnp.abs(self.scale[...])).sum(), x)
 
     def forward_and_log_det(self, x, context=None):
         self.check_event(x)
-        return (x - self.shift[...]) / self.scale[...], self._log_det(x)
+        z = (x - self.shift[...]) / self.scale[...]
+        return z, self._log_det(z)
 
     def inverse_and_log_det(self, z, context=None):
         self.check_latent(z)
-        return z * self.scale[...] + self.shift[...], -self._log_det(z)
+        x = z * self.scale[...] + self.shift[...]
+        return x, -self._log_det(x)
 
 
 class ConditionalAffine(Transform):
@@ -65,6 +65,7 @@ class ConditionalAffine(Transform):
         self.log_scale = nnx.Param(jnp.zeros((context_size, *self.event_shape)))
 
     def _mean_and_log_scale(self, context: jax.Array) -> tuple[jax.Array, jax.Array]:
+        check_context(type(self).__name__, context, self.context_size)
         mean = jnp.tensordot(context, self.mean[...], 1)
         return mean, 3 * jnp.tanh(jnp.tensordot(context, self.log_scale[...], 1) / 3)
 
@@ -113,8 +114,7 @@ class Standardize(Transform):
         self.scale[...] = jnp.asarray(scale, x.dtype)
 
     def _log_det(self, x: jax.Array) -> jax.Array:
-        batch_shape = x.shape[: x.ndim - len(self.event_shape)]
-        return jnp.broadcast_to(-jnp.log(self.scale[...]).sum(), batch_shape).astype(x.dtype)
+        return self.for_each_event(-jnp.log(self.scale[...]).sum(), x)
 
     def forward_and_log_det(self, x, context=None):
         self.check_event(x)

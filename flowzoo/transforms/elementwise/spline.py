@@ -10,6 +10,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from flowzoo.numerics.rational_quadratic import MIN_WIDTH, Bin, evaluate_bin, invert_bin
+from flowzoo.numerics.shapes import batch_shape
 from flowzoo.numerics.smooth import MIN_SLOPE, positive
 from flowzoo.transforms.transform import Transform
 
@@ -144,7 +145,7 @@ class RationalQuadraticSpline(Transform):
     def _apply(self, function, a: jax.Array, sign: int) -> tuple[jax.Array, jax.Array]:
         # A bin's share of the interval is below the resolution of half precision.
         dtype = jnp.promote_types(a.dtype, jnp.float32)
-        flat = a.astype(dtype).reshape(*a.shape[: a.ndim - len(self.event_shape)], -1)
+        flat = a.astype(dtype).reshape(*batch_shape(a, self.event_shape), -1)
         b, log_slope = function(flat, self.knots(dtype))
         return b.reshape(a.shape).astype(a.dtype), (sign * log_slope.sum(-1)).astype(a.dtype)
 

@@ -46,8 +46,7 @@ class Units(Transform):
         return self.scale[...].astype(a.dtype) + self.scale_rest[...].astype(a.dtype)
 
     def _log_det(self, x: jax.Array) -> jax.Array:
-        batch_shape = x.shape[: x.ndim - len(self.event_shape)]
-        return jnp.broadcast_to(-jnp.log(jnp.abs(self._scale(x))).sum(), batch_shape)
+        return self.for_each_event(-jnp.log(jnp.abs(self._scale(x))).sum(), x)
 
     def forward_and_log_det(self, x, context=None):
         self.check_event(x)

@@ -68,7 +68,7 @@ class Dense(Transform):
         lu = self.factors[0] if self.factored else None
         log_det = log_abs_det(weight, bias, self.gradient_rule, lu)
         z = affine(x, weight, bias, self.gradient_rule)
-        return z, jnp.broadcast_to(log_det, x.shape[:-1]).astype(z.dtype)
+        return z, self.for_each_event(log_det, z)
 
     def inverse_and_log_det(self, z, context=None):
         self.check_latent(z)
@@ -77,7 +77,7 @@ class Dense(Transform):
         rule = self.gradient_rule
         x = inverse_affine(z, weight, bias, factors, rule)
         log_det = -log_abs_det(weight, bias, OTHER_SIDE.get(rule, rule), factors[0])
-        return x, jnp.broadcast_to(log_det, z.shape[:-1]).astype(x.dtype)
+        return x, self.for_each_event(log_det, x)
 
 
 def dense_layers(module: nnx.Module) -> dict[tuple[str | int, ...], Dense]:

@@ -53,12 +53,12 @@ class Linear(Transform):
         z = self.multiply(x)
         if self.bias is not None:
             z = z + self.bias[...]
-        return z, jnp.broadcast_to(self.log_abs_det(), x.shape[:-1]).astype(z.dtype)
+        return z, self.for_each_event(self.log_abs_det(), z)
 
     def inverse_and_log_det(self, z, context=None):
         self.check_latent(z)
         x = self.solve(z if self.bias is None else z - self.bias[...])
-        return x, jnp.broadcast_to(-self.log_abs_det(), z.shape[:-1]).astype(x.dtype)
+        return x, self.for_each_event(-self.log_abs_det(), x)
 
 
 def initial_matrix(name: str, dim: int, init: str, rngs: nnx.Rngs) -> jax.Array:

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from flowzoo.numerics.shapes import check_context
 from flowzoo.transforms.linear.whiten import whitening
 from flowzoo.transforms.transform import Transform
 
@@ -85,12 +86,8 @@ class Triangular(Transform):
 
     def _parameters(self, context):
         """μ `[..., K, D]`, U `[K, D, D]` and which class it is, one-hot `[..., K]`."""
-        if self.context_size and (context is None or context.shape[-1] != self.context_size):
-            raise ValueError(
-                f"Triangular with context_size {self.context_size} got context "
-                f"{None if context is None else f'of shape {context.shape}'}, expected "
-                f"[..., {self.context_size}]."
-            )
+        if self.context_size:
+            check_context(type(self).__name__, context, self.context_size)
         mean = self.mean[...]
         if self.context_weight is not None:
             mean = mean + (context @ self.context_weight[...])[..., None, :]
@@ -103,7 +100,7 @@ class Triangular(Transform):
         return mean, upper, jax.nn.one_hot(label, num_classes, dtype=dtype)
 
     def _log_det(self, x, chosen):
-        return jnp.broadcast_to(chosen @ self.log_diagonal[...].sum(-1), x.shape[:-1])
+        return self.for_each_event(chosen @ self.log_diagonal[...].sum(-1), x)
 
     def forward_and_log_det(self, x, context=None):
         self.check_event(x)

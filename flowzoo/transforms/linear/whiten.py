@@ -1,6 +1,5 @@
-"""Fixed affine maps fitted to data: standardisation and whitening."""
+"""Whitening: a fixed affine map of a whole vector, fitted to data."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -47,16 +46,14 @@ class Whiten(Transform):
         self.inverse_weight[...] = jnp.asarray((vectors * np.sqrt(values)) @ vectors.T, x.dtype)
         self.log_det[...] = jnp.asarray(-0.5 * np.log(values).sum(), x.dtype)
 
-    def _log_det(self, x: jax.Array) -> jax.Array:
-        return jnp.broadcast_to(self.log_det[...], x.shape[:-1]).astype(x.dtype)
-
     def forward_and_log_det(self, x, context=None):
         self.check_event(x)
-        return (x - self.mean[...]) @ self.weight[...], self._log_det(x)
+        return (x - self.mean[...]) @ self.weight[...], self.for_each_event(self.log_det[...], x)
 
     def inverse_and_log_det(self, z, context=None):
         self.check_latent(z)
-        return z @ self.inverse_weight[...] + self.mean[...], -self._log_det(z)
+        x = z @ self.inverse_weight[...] + self.mean[...]
+        return x, self.for_each_event(-self.log_det[...], z)
 
 
 def whitening(

@@ -52,9 +52,7 @@ class ActNorm(Transform):
         self.log_scale[...] = jnp.asarray(-np.log(scale), self.log_scale.dtype)
 
     def _log_det(self, x: jax.Array) -> jax.Array:
-        batch_shape = x.shape[: x.ndim - len(self.event_shape)]
-        log_det = math.prod(self.event_shape[:-1]) * self.log_scale[...].sum()
-        return jnp.broadcast_to(log_det, batch_shape).astype(x.dtype)
+        return self.for_each_event(math.prod(self.event_shape[:-1]) * self.log_scale[...].sum(), x)
 
     def forward_and_log_det(self, x, context=None):
         self.check_event(x)

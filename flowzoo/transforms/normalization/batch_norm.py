@@ -61,9 +61,7 @@ class BatchNorm(Transform):
         return self.log_gamma[...] - 0.5 * jnp.log(variance + self.eps)
 
     def _log_det(self, log_scale: jax.Array, x: jax.Array) -> jax.Array:
-        batch_shape = x.shape[: x.ndim - len(self.event_shape)]
-        log_det = math.prod(self.event_shape[:-1]) * log_scale.sum()
-        return jnp.broadcast_to(log_det, batch_shape).astype(x.dtype)
+        return self.for_each_event(math.prod(self.event_shape[:-1]) * log_scale.sum(), x)
 
     def forward_and_log_det(self, x, context=None):
         self.check_event(x)

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from flowzoo.numerics.root_finding import invert_increasing
+from flowzoo.numerics.shapes import check_context
 from flowzoo.numerics.smooth import positive
 from flowzoo.transforms.transform import Transform
 
@@ -49,7 +50,7 @@ class Planar(Transform):
         raw = w @ u
         product = positive(raw) - 1
         u = u + (product - raw) * w / jnp.maximum(w @ w, jnp.finfo(w.dtype).eps)
-        return w, u, product, _offset(self.bias[...], self.context_weight, context)
+        return w, u, product, _offset("Planar", self.bias[...], self.context_weight, context)
 
     def forward_and_log_det(self, x, context=None):
         self.check_event(x)
@@ -105,7 +106,7 @@ class RadialFlow(Transform):
     def _parameters(self, context):
         alpha = jnp.exp(self.log_scale[...])
         beta = alpha * (positive(self.raw_strength[...]) - 1)
-        return _offset(self.center[...], self.context_weight, context), alpha, beta
+        return _offset("RadialFlow", self.center[...], self.context_weight, context), alpha, beta
 
     def _log_det(self, r, alpha, beta):
         h = 1 / (alpha + r)
@@ -140,8 +141,11 @@ def around(y: jax.Array, product: jax.Array) -> tuple[jax.Array, jax.Array]:
     return y - reach, y + reach
 
 
-def _offset(offset: jax.Array, weight: nnx.Param | None, context) -> jax.Array:
-    return offset if weight is None else offset + context @ weight[...]
+def _offset(name: str, offset: jax.Array, weight: nnx.Param | None, context) -> jax.Array:
+    if weight is None:
+        return offset
+    check_context(name, context, len(weight[...]))
+    return offset + context @ weight[...]
 
 
 def _norm(a: jax.Array) -> jax.Array:

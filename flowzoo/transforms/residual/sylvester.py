@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from flowzoo.numerics.root_finding import invert_increasing, iterate, solve_unit_triangular
+from flowzoo.numerics.shapes import check_context
 from flowzoo.transforms.linear.householder import Householder
 from flowzoo.transforms.residual.planar import around
 from flowzoo.transforms.transform import Transform
@@ -73,6 +74,7 @@ class Sylvester(Transform):
         )
         offset = self.bias[...]
         if self.context_weight is not None:
+            check_context(type(self).__name__, context, self.context_size)
             offset = offset + context @ self.context_weight[...]
         return *strict, *diagonals, offset
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from flowzoo.nets.mlp import MLP
 from flowzoo.numerics.rational_quadratic import BoxSpline, num_outputs
-from flowzoo.numerics.shapes import sum_event
+from flowzoo.numerics.shapes import batch_shape, sum_event
 from flowzoo.transforms.coupling.mask import Masked
 from flowzoo.transforms.transform import Transform
 
@@ -45,7 +45,7 @@ class CircularSpline(Transform):
         self.parameters = nnx.Param(jnp.zeros((outputs + 1, *self.event_shape)))
 
     def _turn(self, function: str, a: jax.Array) -> tuple[jax.Array, jax.Array]:
-        flat = a.reshape(*a.shape[: a.ndim - len(self.event_shape)], -1)
+        flat = a.reshape(*batch_shape(a, self.event_shape), -1)
         y = self.parameters[...].astype(a.dtype)
         b, log_slope = turn(function, flat, y.reshape(len(y), -1))
         return b.reshape(a.shape), sum_event(log_slope.reshape(a.shape), len(self.event_shape))
