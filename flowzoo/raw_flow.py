@@ -14,6 +14,7 @@ from flowzoo.context import ContextSpec
 from flowzoo.data.dataset import Dataset, dequantize
 from flowzoo.flow import Flow
 from flowzoo.numerics.shapes import as_shape, check_event
+from flowzoo.transforms import with_modes
 from flowzoo.transforms.transform import Chain, Transform
 
 
@@ -167,13 +168,17 @@ class RawFlow(nnx.Module):
     def sample(self, key: jax.Array, sample_shape: tuple[int, ...] = (), context=None) -> jax.Array:
         """Draws raw events `[*sample_shape, *context_batch, *event_shape]`.
 
-        Levels come as uint8, or as int32 if there are more than 256 of them.
+        Levels come as uint8, or as int32 if there are more than 256 of them. Where networks
+        extrapolate, affine couplings amplify a number to 1e10 now and then, and its neighbours
+        follow. Levels have a range: what affine couplings and autoregressive layers compute is kept
+        within 1.5 times that range in model space. `sample_and_log_prob` draws without that.
         """
         self.flow.encode_context(context)
         shape = as_shape(sample_shape)
         if not self._in_double(key):
-            return _sample(self._whole(), key, shape, context, self.levels)
-        return self._raw(_sample(self.flow, key, shape, context, None))[0]
+            bound = None if self.levels is None else _reach(self.preprocessing, self.levels)
+            return _sample(self.flow, self.preprocessing, key, shape, context, self.levels, bound)
+        return self._raw(_sample(self.flow, None, key, shape, context))[0]
 
     def sample_and_log_prob(
         self, key: jax.Array, sample_shape: tuple[int, ...] = (), context=None
@@ -198,9 +203,20 @@ def _log_prob(flow: Flow, x: jax.Array, context) -> jax.Array:
     return flow.log_prob(x, context)
 
 
-@functools.partial(jax.jit, static_argnames=("sample_shape", "levels"))
-def _sample(flow: Flow, key: jax.Array, sample_shape: tuple[int, ...], context, levels: int | None):
+@functools.partial(jax.jit, static_argnames=("sample_shape", "levels", "bound"))
+def _sample(
+    flow: Flow,
+    preprocessing: Transform | None,
+    key: jax.Array,
+    sample_shape: tuple[int, ...],
+    context,
+    levels: int | None = None,
+    bound: float | None = None,
+):
+    flow = flow if bound is None else with_modes(flow, inverse_bound=bound)
     x = flow.sample(key, sample_shape, context)
+    if preprocessing is not None:
+        x = preprocessing.inverse(x)
     if levels is None:
         return x
     return jnp.clip(jnp.floor(x), 0, levels - 1).astype(jnp.uint8 if levels <= 256 else jnp.int32)
@@ -219,6 +235,15 @@ def _forward(preprocessing: Transform, x: jax.Array):
 @jax.jit
 def _inverse(preprocessing: Transform, z: jax.Array):
     return preprocessing.inverse_and_log_det(z)
+
+
+def _reach(preprocessing: Transform, levels: int) -> float | None:
+    """1.5 times the largest number that a level becomes, None if it has no bound or is traced."""
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(preprocessing)):
+        return None
+    ends = np.stack([np.full(preprocessing.event_shape, end, np.float32) for end in (0, levels)])
+    reach = 1.5 * float(np.abs(_forward(preprocessing, ends)[0]).max())
+    return reach if np.isfinite(reach) else None
 
 
 def on_raw_data(flow: Flow, dataset: Dataset) -> RawFlow:

@@ -1,4 +1,4 @@
-"""Smooth maps of unconstrained parameters."""
+"""Maps of unconstrained numbers into bounded ones."""
 
 import math
 
@@ -40,3 +40,8 @@ LOG_SCALE_BOUND = 7.0
 def bounded_log_scale(a: jax.Array) -> jax.Array:
     """A smooth map of the real line into ±`LOG_SCALE_BOUND`, the identity near zero."""
     return LOG_SCALE_BOUND * jnp.tanh(a / LOG_SCALE_BOUND)
+
+
+def clipped(a: jax.Array, bound: float | None) -> jax.Array:
+    """`a` clipped to ±bound, or as it is if there is no bound."""
+    return a if bound is None else jnp.clip(a, -bound, bound)

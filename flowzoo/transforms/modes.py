@@ -18,6 +18,9 @@ MODES: dict[str, tuple | None] = {
     "batch_statistics": (False, True),
     # `BatchNorm`: the mapped axis that a batch is spread over, None if it lies on one device.
     "axis_name": None,
+    # Affine couplings and autoregressive layers: ±what the numbers that their inverse computes are
+    # clipped to, None for no bound. For samples of data of a known range; see `RawFlow.sample`.
+    "inverse_bound": None,
     # `ResidualConvNet`: whether convolutions are differentiated by ones of their own layout.
     "canonical_gradients": (False, True),
 }

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from flowzoo.nets.masked_mlp import MaskedMLP
 from flowzoo.numerics.root_finding import iterate, solve_unit_triangular
-from flowzoo.numerics.smooth import bounded_log_scale
+from flowzoo.numerics.smooth import bounded_log_scale, clipped
 from flowzoo.transforms.transform import Transform
 
 INVERSE_METHODS = ("sequential", "fixed_point")
@@ -130,6 +130,9 @@ class MaskedAutoregressive(Autoregressive):
       dim: D.
       **options: those of `Autoregressive`.
 
+    Attributes:
+      inverse_bound: a mode, what the inverse clips x to; see `flowzoo.transforms.with_modes`.
+
     Example:
       >>> from flax import nnx
       >>> import jax
@@ -140,6 +143,8 @@ class MaskedAutoregressive(Autoregressive):
       ((5, 3), (5,))
     """
 
+    inverse_bound: float | None = None
+
     def __init__(self, dim: int, *, rngs: nnx.Rngs, **options):
         super().__init__(dim, 2, rngs=rngs, **options)
 
@@ -148,4 +153,5 @@ class MaskedAutoregressive(Autoregressive):
         return (x - y[..., 0, :]) * jnp.exp(-alpha), -alpha
 
     def invert(self, z, y):
-        return z * jnp.exp(bounded_log_scale(y[..., 1, :])) + y[..., 0, :]
+        x = z * jnp.exp(bounded_log_scale(y[..., 1, :])) + y[..., 0, :]
+        return clipped(x, self.inverse_bound)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from flowzoo.nets.mlp import MLP
 from flowzoo.numerics.shapes import sum_event
-from flowzoo.numerics.smooth import bounded_log_scale
+from flowzoo.numerics.smooth import bounded_log_scale, clipped
 from flowzoo.transforms.coupling.mask import Masked
 from flowzoo.transforms.transform import Transform
 
@@ -21,7 +21,12 @@ class Coupling(Transform):
     bounded, as in `MaskedAutoregressive`.
 
     Source: Dinh, Sohl-Dickstein, Bengio, "Density estimation using Real NVP", arXiv 1605.08803.
+
+    Attributes:
+      inverse_bound: a mode, what the inverse clips `x_B` to; see `flowzoo.transforms.with_modes`.
     """
+
+    inverse_bound: float | None = None
 
     @abstractmethod
     def split(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -52,7 +57,8 @@ class Coupling(Transform):
     def inverse_and_log_det(self, z, context=None):
         self.check_latent(z)
         kept, changed, log_scale, shift, log_det = self._parameters(z, context)
-        return self.merge(kept, (changed - shift) * jnp.exp(-log_scale)), -log_det
+        changed = clipped((changed - shift) * jnp.exp(-log_scale), self.inverse_bound)
+        return self.merge(kept, changed), -log_det
 
 
 class AffineCoupling(Masked, Coupling):
