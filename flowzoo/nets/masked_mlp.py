@@ -10,6 +10,7 @@ import numpy as np
 
 from flowzoo.nets.degrees import choose_degrees, masks
 from flowzoo.numerics.shapes import check_context
+from flowzoo.numerics.smooth import check_bound, tamed
 from flowzoo.numerics.variables import Constant
 
 ACTIVATIONS = {"relu": jax.nn.relu, "tanh": jnp.tanh}
@@ -47,6 +48,8 @@ class MaskedMLP(nnx.Module):
       residual: whether each hidden layer after the first is added to the one before it,
         `h_l = h_{l−1} + a(W_l h_{l−1} + b_l)`. The layers then have one size and the same degrees.
       context_size: width of the context, 0 for none.
+      input_bound: if given, x beyond ±input_bound is shown to the network as `tamed` has it: what
+        lies far outside of all data is then not amplified by a network that extrapolates.
       rngs: draws weights and random degrees.
 
     Attributes:
@@ -67,10 +70,13 @@ class MaskedMLP(nnx.Module):
         degrees: str | Sequence[Sequence[int]] = "sequential",
         residual: bool = False,
         context_size: int = 0,
+        input_bound: float | None = None,
         rngs: nnx.Rngs,
     ):
         sizes = tuple(int(size) for size in hidden_sizes)
         _check_options(dim, sizes, activation, residual)
+        check_bound("MaskedMLP", input_bound)
+        self.input_bound = input_bound
         self.dim, self.num_outputs, self.context_size = dim, num_outputs, context_size
         self.activation, self.residual = activation, residual
         layers, self.block_sizes = choose_degrees(
@@ -105,7 +111,7 @@ class MaskedMLP(nnx.Module):
         """Outputs `y: [..., k, D]` of `x: [..., D]` and `context: [..., C]`."""
         activation = ACTIVATIONS[self.activation]
         hidden_masks, output_mask = masks([each[...] for each in self.degrees], self.dim)
-        h = x
+        h = tamed(x, self.input_bound)
         for i, (weight, mask) in enumerate(zip(self.weights, hidden_masks, strict=True)):
             a = _product((weight[...] * mask)[None], h, self.corners[i])[..., 0, :]
             a = activation(_add(a, self._offset(i, context)))
@@ -165,20 +171,21 @@ class MaskedMLP(nnx.Module):
                     h = h + a if self.residual and layer else a
                     values[layer + 1] = _write(values[layer + 1], h, i * block)
                 y = before[-1] + within[-1] @ values[-1]
-                values[0] = _write(values[0], step(y, *inputs)[None], i)
-                return values, None
+                x = step(y, *inputs).astype(dtype)
+                values[0] = _write(values[0], tamed(x, self.input_bound)[None], i)
+                return values, x
 
             values = [jnp.zeros((size, batch), dtype) for size in sizes]
-            values, _ = jax.lax.scan(make_one, values, (jnp.arange(tile), inputs, before, within))
+            values, x = jax.lax.scan(make_one, values, (jnp.arange(tile), inputs, before, within))
             done = [
                 _write(a, v, start * size) for a, v, size in zip(done, values, sizes, strict=True)
             ]
-            return done, None
+            return done, x
 
         done = [jnp.zeros((num_tiles * size, batch), dtype) for size in sizes]
         tiles = (jnp.arange(num_tiles), inputs, weights, offsets)
-        done, _ = jax.lax.scan(make_tile, done, tiles)
-        return done[0][: self.dim].T.reshape(shape)
+        x = jax.lax.scan(make_tile, done, tiles)[1].reshape(-1, batch)
+        return x[: self.dim].T.reshape(shape)
 
     def _offset(self, layer: int, context: jax.Array | None) -> jax.Array:
         bias = self.biases[layer][...]

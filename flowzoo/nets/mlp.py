@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from flowzoo.nets.masked_mlp import ACTIVATIONS
 from flowzoo.numerics.shapes import check_context
+from flowzoo.numerics.smooth import check_bound, tamed
 
 
 class MLP(nnx.Module):
@@ -26,6 +27,7 @@ class MLP(nnx.Module):
       residual: whether each hidden layer after the first is added to the one before it; they then
         have one size.
       context_size: width of the context c, 0 for none.
+      input_bound: as for `MaskedMLP`.
       zero_output: whether U starts at zero, so that y does.
       rngs: draws the weights; biases start at zero.
 
@@ -43,6 +45,7 @@ class MLP(nnx.Module):
         activation: str = "relu",
         residual: bool = False,
         context_size: int = 0,
+        input_bound: float | None = None,
         zero_output: bool = False,
         rngs: nnx.Rngs,
     ):
@@ -55,7 +58,9 @@ class MLP(nnx.Module):
             )
         if residual and len(set(sizes)) > 1:
             raise ValueError(f"A residual network got hidden_sizes {sizes}, expected equal ones.")
+        check_bound("MLP", input_bound)
         self.activation, self.residual, self.context_size = activation, residual, context_size
+        self.input_bound = input_bound
         gain = math.sqrt(2) if activation == "relu" else 1.0
 
         def draw(gain, fan_in, shape):
@@ -73,7 +78,7 @@ class MLP(nnx.Module):
 
     def __call__(self, x: jax.Array, context: jax.Array | None = None) -> jax.Array:
         """`y: [..., num_outputs]` of `x: [..., num_inputs]` and `context: [..., C]`."""
-        h = x
+        h = tamed(x, self.input_bound)
         for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             a = h @ weight[...] + bias[...]
             if i == 0 and self.context_weight is not None:

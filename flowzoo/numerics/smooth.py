@@ -45,3 +45,17 @@ def bounded_log_scale(a: jax.Array) -> jax.Array:
 def clipped(a: jax.Array, bound: float | None) -> jax.Array:
     """`a` clipped to ±bound, or as it is if there is no bound."""
     return a if bound is None else jnp.clip(a, -bound, bound)
+
+
+def tamed(a: jax.Array, bound: float | None) -> jax.Array:
+    """`a` within ±bound, `±bound (1 + log(|a| / bound))` beyond; None is no bound."""
+    if bound is None:
+        return a
+    size = jnp.maximum(jnp.abs(a), bound)
+    return jnp.where(size > bound, jnp.sign(a) * bound * (1 + jnp.log(size / bound)), a)
+
+
+def check_bound(name: str, bound: float | None) -> None:
+    """Raises ValueError unless `bound` is positive or None."""
+    if bound is not None and not bound > 0:
+        raise ValueError(f"{name} got input_bound {bound}, expected a positive number or None.")

@@ -22,6 +22,7 @@ def maf(
     degrees: str = "sequential",
     residual: bool = False,
     batch_norm: bool = True,
+    input_bound: float | None = None,
     inverse_method: str = "sequential",
     context: ContextSpec | None = None,
     rngs: nnx.Rngs,
@@ -37,6 +38,8 @@ def maf(
       degrees: `sequential` or `random`.
       residual: whether hidden layers after the first are added to the one before.
       batch_norm: whether a `BatchNorm` follows each layer.
+      input_bound: what networks see of larger numbers is their logarithm, so that far out ten
+        layers do not amplify each other; None for no bound. Data within it score the same.
       inverse_method: how samples are made, `sequential` or `fixed_point`.
       context: what the flow is conditioned on, None for an unconditional flow.
       rngs: draws the initial weights and random degrees.
@@ -55,6 +58,7 @@ def maf(
         activation=activation,
         degrees=degrees,
         residual=residual,
+        input_bound=input_bound,
         inverse_method=inverse_method,
         rngs=rngs,
     )
@@ -70,6 +74,7 @@ def maf_mog(
     degrees: str = "sequential",
     residual: bool = False,
     batch_norm: bool = True,
+    input_bound: float | None = None,
     inverse_method: str = "sequential",
     context: ContextSpec | None = None,
     rngs: nnx.Rngs,
@@ -80,8 +85,8 @@ def maf_mog(
       event_shape: `(D,)`.
       num_layers: masked autoregressive layers, without the base.
       num_components: components of each of the base's conditionals.
-      hidden_sizes, activation, degrees, residual, batch_norm, inverse_method, context, rngs: as for
-        `maf`; the base's network has the first four too.
+      hidden_sizes, activation, degrees, residual, batch_norm, input_bound, inverse_method, context,
+        rngs: as for `maf`; the base's network has the first four, and the bound, too.
 
     Raises:
       ValueError: on an unknown option or an event that is not a vector.
@@ -92,6 +97,7 @@ def maf_mog(
         activation=activation,
         degrees=degrees,
         residual=residual,
+        input_bound=input_bound,
         rngs=rngs,
     )
     base = MixtureMADE(

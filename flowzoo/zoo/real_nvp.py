@@ -19,6 +19,7 @@ def real_nvp(
     scale_activation: str = "tanh",
     shift_activation: str = "relu",
     batch_norm: bool = True,
+    input_bound: float | None = None,
     context: ContextSpec | None = None,
     rngs: nnx.Rngs,
 ) -> Flow:
@@ -32,6 +33,7 @@ def real_nvp(
       hidden_sizes: units of each hidden layer of the scale and of the shift networks.
       scale_activation, shift_activation: `relu` or `tanh`.
       batch_norm: whether a `BatchNorm` follows each coupling.
+      input_bound: as for `maf`.
       context: what the flow is conditioned on, None for an unconditional flow.
       rngs: draws the initial weights.
 
@@ -48,6 +50,7 @@ def real_nvp(
                 hidden_sizes=hidden_sizes,
                 scale_activation=scale_activation,
                 shift_activation=shift_activation,
+                input_bound=input_bound,
                 context_size=context.size if context else 0,
                 rngs=rngs,
             )

@@ -63,10 +63,12 @@ def real_nvp_image(
             "(D,) and (H, W, C) with H W C = D."
         )
     factor = 2 ** (num_scales - 1)
-    if num_scales < 1 or image_shape[0] % factor or image_shape[1] % factor:
+    halves = num_scales >= 1 and not (image_shape[0] % factor or image_shape[1] % factor)
+    if not halves or image_shape[0] * image_shape[1] < 2 * factor**2:
         raise ValueError(
             f"real_nvp_image got {num_scales} scales for image_shape {image_shape}, expected at "
-            "least 1 and a height and width that halve at each scale but the last."
+            "least 1, and a height and width that halve at each scale but the last and leave it "
+            "two pixels or more."
         )
 
     def step(kind: type, shape: tuple[int, ...], scale: int, parity: int) -> list[Transform]:

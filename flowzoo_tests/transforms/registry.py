@@ -74,6 +74,9 @@ TRANSFORMS = {
     "coupling": lambda rngs: T.AffineCoupling(
         [0, 1, 1, 0, 0], hidden_sizes=(6,), context_size=2, rngs=rngs
     ),
+    "coupling_bounded": lambda rngs: T.AffineCoupling(
+        [0, 1, 1, 0], hidden_sizes=(6,), input_bound=0.5, rngs=rngs
+    ),
     "coupling_image": lambda rngs: T.AffineCoupling(
         [[0, 1], [0, 1]], hidden_sizes=(6, 5), rngs=rngs
     ),
@@ -99,6 +102,9 @@ TRANSFORMS = {
     "triangular_features": lambda rngs: T.Triangular(3, context_size=2),
     "triangular_classes": lambda rngs: T.Triangular(3, context_size=4, per_class=True),
     "masked_autoregressive": lambda rngs: T.MaskedAutoregressive(4, hidden_sizes=(9,), rngs=rngs),
+    "masked_autoregressive_bounded": lambda rngs: T.MaskedAutoregressive(
+        4, hidden_sizes=(9,), input_bound=0.5, rngs=rngs
+    ),
     "masked_autoregressive_context": lambda rngs: T.MaskedAutoregressive(
         4, hidden_sizes=(9, 9), residual=True, degrees="random", context_size=2, rngs=rngs
     ),

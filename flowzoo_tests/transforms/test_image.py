@@ -164,8 +164,19 @@ def test_bad_shapes_are_told_what_was_expected():
         T.FactorOut((2, 2, 3), T.TanhMix((2, 2, 3)))
     with pytest.raises(ValueError, match="H W C = D"):
         flowzoo.build({"name": "real_nvp_image", "image_shape": (2, 2, 3)}, (11,), rngs=nnx.Rngs(0))
-    with pytest.raises(ValueError, match="3 scales"):
-        real_nvp((6, 6, 1), num_scales=3)
+    for shape, scales in (((6, 6, 1), 3), ((4, 4, 1), 3), ((2, 2, 3), 2), ((1, 1, 2), 1)):
+        with pytest.raises(ValueError, match=f"real_nvp_image got {scales} scales.*two pixels"):
+            real_nvp(shape, num_scales=scales)
+    real_nvp((4, 2, 1), num_scales=2)
+
+
+def test_checkerboards_of_a_scale_change_every_pixel():
+    flow = real_nvp((4, 4, 1), num_scales=1, batch_norm=False)
+    x = jnp.linspace(-1, 1, 16)
+    changed = np.abs(flow.transform.forward(x) - x) > 0
+    assert changed.all()
+    couplings = [m for _, m in nnx.iter_modules(flow) if isinstance(m, T.CheckerboardCoupling)]
+    assert [coupling.parity for coupling in couplings] == [0, 1, 0, 1]
 
 
 @pytest.mark.parametrize("in_loop", [False, True])

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import flowzoo
 from flowzoo import transforms as T
 from flowzoo.nets.masked_mlp import TILE, MaskedMLP
 from flowzoo.numerics.root_finding import iterate
@@ -168,3 +169,28 @@ def test_bad_sizes_and_contexts_are_refused():
     for context in (None, jnp.zeros((1, 3))):
         with pytest.raises(ValueError, match=r"context_size 2 got .*, expected \[..., 2\]"):
             layer.inverse(jnp.zeros((1, 3)), context)
+
+
+def deep(name, bound, scale):
+    """Ten layers in general position, with the statistics of standard normal data, and those."""
+    options = {"name": name, "num_layers": 10, "hidden_sizes": (32,), "input_bound": bound}
+    flow = perturbed(flowzoo.build(options, (8,), rngs=nnx.Rngs(0)), scale=scale)
+    x = np.random.default_rng(0).normal(size=(500, 8)).astype(np.float32)
+    flow.update_statistics(x)
+    return flow, x
+
+
+@pytest.mark.parametrize("name", ["maf", "real_nvp"])
+def test_a_bound_of_the_networks_inputs_leaves_data_alone_and_tames_what_lies_far_out(name):
+    (wild, x), (tame, _) = deep(name, None, 0.02), deep(name, 20.0, 0.02)
+    np.testing.assert_array_equal(tame.log_prob(x), wild.log_prob(x))
+    wild, tame = (deep(name, bound, 0.15)[0] for bound in (None, 20.0))
+    outlier = jnp.full((1, 8), 1e4)
+    assert float(tame.log_prob(outlier)[0]) > 0.05 * float(wild.log_prob(outlier)[0])
+    assert np.isfinite(tame.log_prob(outlier)[0])
+
+
+@pytest.mark.parametrize("bound", [0.0, -1.0, float("nan")])
+def test_a_bound_that_is_not_positive_is_refused(bound):
+    with pytest.raises(ValueError, match="input_bound .*, expected a positive number"):
+        layer_of(3, hidden_sizes=(4,), input_bound=bound)

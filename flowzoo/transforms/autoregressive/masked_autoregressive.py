@@ -31,7 +31,7 @@ class Autoregressive(Transform):
     Args:
       dim: D.
       num_outputs: k, parameters of τ for each coordinate.
-      hidden_sizes, activation, degrees, residual, context_size: of the `MaskedMLP`.
+      hidden_sizes, activation, degrees, residual, context_size, input_bound: of the `MaskedMLP`.
       inverse_method: `sequential` or `fixed_point`; may be assigned to later.
       rngs: draws weights and random degrees.
 
@@ -49,6 +49,7 @@ class Autoregressive(Transform):
         degrees: str | Sequence[Sequence[int]] = "sequential",
         residual: bool = False,
         context_size: int = 0,
+        input_bound: float | None = None,
         inverse_method: str = "sequential",
         rngs: nnx.Rngs,
     ):
@@ -68,6 +69,7 @@ class Autoregressive(Transform):
             degrees=degrees,
             residual=residual,
             context_size=context_size,
+            input_bound=input_bound,
             rngs=rngs,
         )
 

@@ -75,6 +75,7 @@ class AffineCoupling(Masked, Coupling):
       hidden_sizes: units of each hidden layer of both networks.
       scale_activation, shift_activation: `relu` or `tanh`, of s and of t.
       context_size: width of the context, 0 for none.
+      input_bound: of the networks, see `MaskedMLP`.
       rngs: draws the weights.
 
     Raises:
@@ -98,6 +99,7 @@ class AffineCoupling(Masked, Coupling):
         scale_activation: str = "tanh",
         shift_activation: str = "relu",
         context_size: int = 0,
+        input_bound: float | None = None,
         rngs: nnx.Rngs,
     ):
         super().__init__(mask)
@@ -110,6 +112,7 @@ class AffineCoupling(Masked, Coupling):
                 hidden_sizes=hidden_sizes,
                 activation=activation,
                 context_size=context_size,
+                input_bound=input_bound,
                 zero_output=True,
                 rngs=rngs,
             )
