@@ -1,7 +1,5 @@
 """A flow: a base distribution seen through an invertible transform."""
 
-import warnings
-
 from flax import nnx
 import jax
 import jax.numpy as jnp
@@ -115,7 +113,6 @@ class Flow(nnx.Module):
           ValueError: if `x` has another shape or is not floating point, or the context is not what
             the flow was built for or its batch axes do not fit those of `x`.
         """
-        self._check_layers()
         x = jnp.asarray(x)
         check_event("log_prob", x, self.event_shape)
         if not jnp.issubdtype(x.dtype, jnp.floating):
@@ -150,7 +147,7 @@ class Flow(nnx.Module):
         Raises:
           ValueError: if the shape is none, or the context is not what the flow was built for.
         """
-        self._check_layers(sampling=True)
+        self._refuse_batch_statistics()
         shape, context = as_shape(sample_shape), self.encode_context(context)
         if 0 in (batch_shape := _batch_shape(shape, context)):
             return jnp.zeros((*batch_shape, *self.event_shape))
@@ -161,7 +158,7 @@ class Flow(nnx.Module):
         self, key: jax.Array, sample_shape: tuple[int, ...] = (), context=None
     ) -> tuple[jax.Array, jax.Array]:
         """Draws as `sample` does, and returns the draws with their log-density in nats."""
-        self._check_layers(sampling=True)
+        self._refuse_batch_statistics()
         shape, context = as_shape(sample_shape), self.encode_context(context)
         if 0 in (batch_shape := _batch_shape(shape, context)):
             return jnp.zeros((*batch_shape, *self.event_shape)), jnp.zeros(batch_shape)
@@ -169,27 +166,12 @@ class Flow(nnx.Module):
         x, log_det = self.transform.inverse_and_log_det(z, context)
         return x, self.base.log_prob(z, context) - log_det
 
-    def _check_layers(self, *, sampling: bool = False) -> None:
-        for _, layer in nnx.iter_modules(self.transform):
-            if sampling and getattr(layer, "batch_statistics", False):
-                raise ValueError(
-                    "This copy of a flow normalises by batches of data, for training, and its "
-                    "samples would not be the flow's: sample from the flow that with_modes copied."
-                )
-            if getattr(layer, "fit_rows", 0) == 0 or layer.counts_as_fitted or _is_traced(layer):
-                continue
-            if not layer.is_fitted:
-                warnings.warn(
-                    f"{type(layer).__name__} starts from data but has seen none, so that this is "
-                    "not the flow that was asked for: call flow.initialize(x) with training data "
-                    "first.",
-                    stacklevel=3,
-                )
-                return
-
-
-def _is_traced(module: nnx.Module) -> bool:
-    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(module))
+    def _refuse_batch_statistics(self) -> None:
+        if any(getattr(m, "batch_statistics", False) for _, m in nnx.iter_modules(self.transform)):
+            raise ValueError(
+                "This copy of a flow normalises by batches of data, for training, and its samples "
+                "would not be the flow's: sample from the flow that with_modes copied."
+            )
 
 
 # Transforms need not think of batches without an event.

@@ -153,10 +153,7 @@ def fill(
         dtype = jax.dtypes.canonicalize_dtype(jnp.promote_types(a.dtype, b.dtype))
         return jnp.asarray(a, dtype)
 
-    model = nnx.merge(graph, jax.tree.map(place, state, like))
-    # The files of packaged models hold the identity for a whitening that is part of the next layer.
-    model.set_attributes(counts_as_fitted=True, raise_if_not_found=False)
-    return model
+    return nnx.merge(graph, jax.tree.map(place, state, like))
 
 
 def stored_arrays(model: RawFlow) -> Arrays:

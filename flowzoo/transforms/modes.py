@@ -21,8 +21,6 @@ MODES: dict[str, tuple | None] = {
     # Affine couplings and autoregressive layers: ±what the numbers that their inverse computes are
     # clipped to, None for no bound. For samples of data of a known range; see `RawFlow.sample`.
     "inverse_bound": None,
-    # Layers that start from data: whether they count as fitted whatever values they hold.
-    "counts_as_fitted": (False, True),
     # `ResidualConvNet`: whether convolutions are differentiated by ones of their own layout.
     "canonical_gradients": (False, True),
 }

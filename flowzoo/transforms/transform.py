@@ -8,7 +8,6 @@ import math
 from flax import nnx
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from flowzoo.numerics.shapes import batch_shape, check_event
 
@@ -26,7 +25,6 @@ class Transform(nnx.Module):
     event_shape: tuple[int, ...]
     # How many rows of training data `fit` makes use of: 0 for none, None for all there are.
     fit_rows: int | None = 0
-    counts_as_fitted: bool = False
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
@@ -79,14 +77,6 @@ class Transform(nnx.Module):
           x: `[N, *event_shape]`, training data as they reach this transform.
           context: `[N, context_size]` or None.
         """
-
-    @property
-    def is_fitted(self) -> bool:
-        """Whether the values are others than the constructor's, because of `fit` or from a file.
-
-        A layer that overrides `fit` overrides this. It cannot be asked of traced values.
-        """
-        return True
 
     def initialize(
         self, x: jax.Array, context: jax.Array | None = None, *, inverse: bool = False
@@ -266,11 +256,6 @@ class Reshape(Transform):
         self.check_latent(z)
         shape = batch_shape(z, self._latent_shape)
         return z.reshape(shape + self.event_shape), jnp.zeros(shape, z.dtype)
-
-
-def differ(*pairs: tuple[nnx.Variable, object]) -> bool:
-    """Whether some array holds another value than the one it is paired with."""
-    return any(np.any(np.asarray(variable[...]) != value) for variable, value in pairs)
 
 
 def rows_used(module: nnx.Module) -> int | None:

@@ -1,7 +1,4 @@
-import warnings
-
 from flax import nnx
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -141,50 +138,3 @@ def test_a_transform_that_does_not_hand_data_on_is_refused():
     # What needs no data passes.
     transform = Chain([Holder(T.Dense(3, rngs=nnx.Rngs(0))), T.Inverse(T.TanhMix((3,)))])
     np.testing.assert_allclose(transform.initialize(x), transform.forward(x), rtol=1e-5)
-
-
-@pytest.mark.parametrize("start", [*STARTS, lambda: T.ActNorm((3,))])
-def test_a_flow_that_should_start_from_data_says_that_it_has_seen_none(start):
-    layer = start()
-    flow = flowzoo.Flow(bases.StandardNormal((3,)), Chain([T.Reverse(3), Stack([Chain([layer])])]))
-    x = jnp.asarray(np.random.default_rng(0).normal(size=(50, 3)) + 1, jnp.float32)
-    uses = [
-        lambda: flow.log_prob(x),
-        lambda: flow.sample(jax.random.key(0)),
-        lambda: flow.sample_and_log_prob(jax.random.key(0)),
-    ]
-    for use in uses:
-        with pytest.warns(UserWarning, match=f"{type(layer).__name__} starts from data but has"):
-            use()
-    flow.initialize(x)
-    with warnings.catch_warnings(action="error"):
-        for use in uses:
-            use()
-        jax.jit(lambda flow: flow.log_prob(x))(flow)
-
-
-def test_flows_whose_layers_start_without_data_warn_of_nothing():
-    layers = [T.MixtureCDF((3,)), RationalQuadraticSpline((3,)), T.Dense(3, rngs=nnx.Rngs(0))]
-    flow = flowzoo.Flow(bases.StandardNormal((3,)), Chain(layers))
-    with warnings.catch_warnings(action="error"):
-        flow.log_prob(jnp.zeros((2, 3)))
-
-
-def test_whiten_without_data_says_so_and_loaded_arrays_count_as_seen():
-    fitted, loaded = (
-        flowzoo.build({"name": "fully_connected", "whiten": True}, (3,), rngs=nnx.Rngs(0))
-        for _ in range(2)
-    )
-    with pytest.warns(UserWarning, match="Whiten starts from data but has seen none"):
-        loaded.log_prob(jnp.zeros((2, 3)))
-    fitted.initialize(np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32))
-    nnx.update(loaded, nnx.state(fitted))
-    with warnings.catch_warnings(action="error"):
-        loaded.log_prob(jnp.zeros((2, 3)))
-
-
-def test_packaged_models_count_as_fitted():
-    model = flowzoo.load_pretrained("toy_moons")
-    assert any(isinstance(m, Whiten) and not m.is_fitted for _, m in nnx.iter_modules(model))
-    with warnings.catch_warnings(action="error"):
-        model.flow.log_prob(jnp.zeros((2, 2)))

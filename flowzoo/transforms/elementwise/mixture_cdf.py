@@ -12,7 +12,6 @@ from flowzoo.numerics.mixture_tails import mixture_tails
 from flowzoo.numerics.normal import log_hazard, log_ndtr, normal_quantile
 from flowzoo.transforms.elementwise.nonlinearities import Elementwise
 from flowzoo.transforms.elementwise.spline import QUANTILE_ROWS, check_init
-from flowzoo.transforms.transform import differ
 
 
 class MixtureCDF(Elementwise):
@@ -41,9 +40,11 @@ class MixtureCDF(Elementwise):
         check_init(init)
         self.event_shape, self.init = tuple(event_shape), init
         shape = (*self.event_shape, num_components)
-        mean, log_scale = _nearly_normal(num_components)
+        mean = special.ndtri((np.arange(num_components) + 0.5) / num_components)
+        variance = max(1 - np.mean(mean**2), 0.05)
+        log_scale = 0.5 * math.log(3 * variance) - math.log(math.pi)
         self.logits = nnx.Param(jnp.zeros(shape))
-        self.mean = nnx.Param(jnp.broadcast_to(jnp.asarray(mean), shape))
+        self.mean = nnx.Param(jnp.broadcast_to(jnp.asarray(mean, jnp.float32), shape))
         self.log_scale = nnx.Param(jnp.full(shape, log_scale))
 
     def value_and_log_slope(self, x):
@@ -71,10 +72,6 @@ class MixtureCDF(Elementwise):
     def fit_rows(self) -> int | None:
         return QUANTILE_ROWS if self.init == "quantiles" else 0
 
-    @property
-    def is_fitted(self) -> bool:
-        return differ((self.mean, _nearly_normal(self.mean.shape[-1])[0]))
-
     def fit(self, x, context=None):
         self.check_event(x)
         rows = np.asarray(x, np.float64)
@@ -86,10 +83,3 @@ class MixtureCDF(Elementwise):
         scale = np.maximum(np.diff(edges) / 2, 1e-3 * (1e-3 + np.ptp(edges, -1)[..., None]))
         self.mean[...] = jnp.asarray(mean, self.mean.dtype)
         self.log_scale[...] = jnp.asarray(np.log(scale), self.log_scale.dtype)
-
-
-def _nearly_normal(num_components: int) -> tuple[np.ndarray, float]:
-    """Means and log-scale of equal logistics whose mixture is about standard normal."""
-    mean = special.ndtri((np.arange(num_components) + 0.5) / num_components)
-    variance = max(1 - np.mean(mean**2), 0.05)
-    return mean.astype(np.float32), 0.5 * math.log(3 * variance) - math.log(math.pi)

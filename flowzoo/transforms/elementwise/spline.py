@@ -12,7 +12,7 @@ from scipy.special import ndtr, ndtri
 from flowzoo.numerics.rational_quadratic import MIN_WIDTH, Bin, evaluate_bin, invert_bin
 from flowzoo.numerics.shapes import batch_shape
 from flowzoo.numerics.smooth import MIN_SLOPE, positive
-from flowzoo.transforms.transform import Transform, differ
+from flowzoo.transforms.transform import Transform
 
 # Rows of data that place the knots; more would not move them visibly.
 QUANTILE_ROWS = 20_000
@@ -160,10 +160,6 @@ class RationalQuadraticSpline(Transform):
     @property
     def fit_rows(self) -> int | None:
         return QUANTILE_ROWS if self.init == "quantiles" else 0
-
-    @property
-    def is_fitted(self) -> bool:
-        return differ(*((a, 0) for a in (self.widths, self.heights, self.slopes, self.shift)))
 
     def fit(self, x, context=None):
         self.check_event(x)

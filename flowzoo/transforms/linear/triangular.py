@@ -7,7 +7,7 @@ import numpy as np
 
 from flowzoo.numerics.shapes import check_context
 from flowzoo.transforms.linear.whiten import whitening
-from flowzoo.transforms.transform import Transform, differ
+from flowzoo.transforms.transform import Transform
 
 
 class Triangular(Transform):
@@ -83,10 +83,6 @@ class Triangular(Transform):
         self.weight[...] = jnp.asarray(np.triu(uppers, 1), jnp.float32)
         diagonals = np.diagonal(uppers, axis1=1, axis2=2)
         self.log_diagonal[...] = jnp.asarray(np.log(diagonals), jnp.float32)
-
-    @property
-    def is_fitted(self) -> bool:
-        return differ((self.mean, 0), (self.log_diagonal, 0))
 
     def _parameters(self, context):
         """μ `[..., K, D]`, U `[K, D, D]` and which class it is, one-hot `[..., K]`."""

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from flowzoo.numerics.variables import Constant
-from flowzoo.transforms.transform import Transform, differ
+from flowzoo.transforms.transform import Transform
 
 
 class Whiten(Transform):
@@ -45,10 +45,6 @@ class Whiten(Transform):
         self.weight[...] = jnp.asarray((vectors / np.sqrt(values)) @ vectors.T, x.dtype)
         self.inverse_weight[...] = jnp.asarray((vectors * np.sqrt(values)) @ vectors.T, x.dtype)
         self.log_det[...] = jnp.asarray(-0.5 * np.log(values).sum(), x.dtype)
-
-    @property
-    def is_fitted(self) -> bool:
-        return differ((self.log_det, 0), (self.mean, 0))
 
     def forward_and_log_det(self, x, context=None):
         self.check_event(x)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from flowzoo.transforms.transform import Transform, differ
+from flowzoo.transforms.transform import Transform
 
 
 class ActNorm(Transform):
@@ -50,10 +50,6 @@ class ActNorm(Transform):
             )
         self.shift[...] = jnp.asarray(-rows.mean(0), self.shift.dtype)
         self.log_scale[...] = jnp.asarray(-np.log(scale), self.log_scale.dtype)
-
-    @property
-    def is_fitted(self) -> bool:
-        return differ((self.shift, 0), (self.log_scale, 0))
 
     def _log_det(self, x: jax.Array) -> jax.Array:
         return self.for_each_event(math.prod(self.event_shape[:-1]) * self.log_scale[...].sum(), x)

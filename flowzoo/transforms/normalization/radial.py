@@ -18,7 +18,7 @@ from flowzoo.transforms.elementwise.spline import (
     quantile_knots,
     rational_quadratic,
 )
-from flowzoo.transforms.transform import Transform, differ
+from flowzoo.transforms.transform import Transform
 
 NORM_FLOOR = 1e-6
 
@@ -66,9 +66,9 @@ class Radial(Transform):
         self.bound, self.init = float(bound), init
         check_init(init)
         size = dim // num_groups
-        mean, scale = _log_chi(size)
-        self.mean = Constant(jnp.full(num_groups, mean))
-        self.scale = Constant(jnp.full(num_groups, scale))
+        # Of the log of a chi variable, to leading order.
+        self.mean = Constant(jnp.full(num_groups, 0.5 * math.log(size)))
+        self.scale = Constant(jnp.full(num_groups, 1 / math.sqrt(2 * size)))
         self.widths = nnx.Param(jnp.zeros((num_groups, num_bins)))
         self.heights = nnx.Param(jnp.zeros((num_groups, num_bins)))
         self.slopes = nnx.Param(jnp.zeros((num_groups, num_bins - 1)))
@@ -108,11 +108,6 @@ class Radial(Transform):
         self.check_latent(z)
         return self._apply(inverse_rational_quadratic, z, -1)
 
-    @property
-    def is_fitted(self) -> bool:
-        mean, scale = _log_chi(self.event_shape[0] // self.num_groups)
-        return differ((self.mean, np.float32(mean)), (self.scale, np.float32(scale)))
-
     def fit(self, x, context=None):
         self.check_event(x)
         norms = np.linalg.norm(np.asarray(x).reshape(len(x), self.num_groups, -1), axis=-1)
@@ -138,8 +133,3 @@ class Radial(Transform):
             (self.shift, shift),
         ):
             parameter[...] = jnp.asarray(value, parameter.dtype)
-
-
-def _log_chi(size: int) -> tuple[float, float]:
-    """Mean and scale of the log of a chi variable, to leading order."""
-    return 0.5 * math.log(size), 1 / math.sqrt(2 * size)
