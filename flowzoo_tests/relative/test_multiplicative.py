@@ -312,7 +312,7 @@ def test_clipping_holds_the_norm_where_the_matrix_is_another_each_time(decay):
         size = 10 ** rng.uniform(-6, 6) * np.exp(-decay * np.arange(32))
         clipped, basis = clip_spectrum(jnp.array(u * size @ v), basis)
         norms.append(np.linalg.norm(clipped, 2))
-    assert max(norms) < 1.5 and min(norms) > 0.99
+    assert max(norms) < 2 and min(norms) > 0.99
 
 
 @pytest.mark.parametrize("scale", [1e-150, 1e-3, 1e150])
