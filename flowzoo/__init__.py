@@ -25,6 +25,7 @@ __version__ = "0.1.0"
 _LAZY = {
     "RawFlow": "flowzoo.raw_flow",
     "fit": "flowzoo.fitting",
+    "fit_to_density": "flowzoo.fitting",
     "list_pretrained": "flowzoo.pretrained",
     "load": "flowzoo.pretrained",
     "load_dataset": "flowzoo.data",

@@ -33,6 +33,7 @@ the best by validation; for one layer: `--config.model.hidden_sizes="(512,)"`.
 """
 
 from flowzoo.configs.baselines import baselines
+from flowzoo.configs.families import families
 from flowzoo.training.config import choose
 
 DIVISIVE = dict(name="divisive_normalization")
@@ -102,6 +103,7 @@ ENTRIES = {
         num_epochs=12,
     ),
     **baselines((512, 512), batch_size=500),
+    **families((256, 256), batch_size=500, num_epochs=8),
 }
 
 

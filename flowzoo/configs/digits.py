@@ -9,6 +9,7 @@ nonlinearity, has -88.295 ± 1.172; without the divisive normalization the defau
 """
 
 from flowzoo.configs.baselines import baselines
+from flowzoo.configs.families import families
 from flowzoo.training.config import choose
 
 ENTRIES = {
@@ -37,6 +38,7 @@ ENTRIES = {
         patience=300,
     ),
     **baselines((100,)),
+    **families((64, 64), num_epochs=60),
 }
 
 

@@ -1,11 +1,12 @@
-"""Two-dimensional toy densities; the argument names one.
+"""Two-dimensional toy densities; the argument names one, and a family if it is another.
 
-    python -m flowzoo.train --config=configs/toy.py:moons
+    python -m flowzoo.train --config=configs/toy.py:moons[_nsf_coupling]
 
 Measured on the test sets, in nats, about a minute each on one core of an AMD EPYC (CPU): moons
 -0.339 ± 0.072, sine -1.476 ± 0.072, mixture_of_gaussians -3.025 ± 0.120.
 """
 
+from flowzoo.configs.families import families
 from flowzoo.training.config import choose
 
 TOYS = (
@@ -18,7 +19,11 @@ TOYS = (
     "checkerboard",
     "rings",
 )
-ENTRIES = {toy: dict(dataset=dict(name=f"toy/{toy}")) for toy in TOYS}
+ENTRIES = {toy: dict(dataset=dict(name=f"toy/{toy}")) for toy in TOYS} | {
+    f"{toy}_{family}": keys | dict(dataset=dict(name=f"toy/{toy}"))
+    for toy in TOYS
+    for family, keys in families((64, 64)).items()
+}
 
 
 def get_config(argument=None):

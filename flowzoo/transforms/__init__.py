@@ -41,6 +41,7 @@ from flowzoo.transforms.normalization.act_norm import ActNorm
 from flowzoo.transforms.normalization.batch_norm import BatchNorm
 from flowzoo.transforms.normalization.divisive import DivisiveNormalization
 from flowzoo.transforms.normalization.radial import Radial
+from flowzoo.transforms.residual.contraction import ResidualBlock
 from flowzoo.transforms.residual.planar import Planar, RadialFlow
 from flowzoo.transforms.residual.sylvester import Sylvester
 from flowzoo.transforms.stack import Stack
@@ -97,6 +98,7 @@ __all__ = [
     "RadialFlow",
     "RationalQuadraticSpline",
     "Reshape",
+    "ResidualBlock",
     "Reverse",
     "SVD",
     "SmoothLeakyReLU",

@@ -24,6 +24,7 @@ from flowzoo.zoo.neural_spline import nsf_autoregressive, nsf_coupling
 from flowzoo.zoo.options import check_types
 from flowzoo.zoo.real_nvp import real_nvp
 from flowzoo.zoo.real_nvp_image import real_nvp_image
+from flowzoo.zoo.residual import residual_flow
 from flowzoo.zoo.variational import planar, radial_flow, sylvester
 
 RECIPES = {
@@ -40,6 +41,7 @@ RECIPES = {
     "planar": planar,
     "radial_flow": radial_flow,
     "sylvester": sylvester,
+    "residual_flow": residual_flow,
     "nsf_autoregressive": nsf_autoregressive,
     "nsf_coupling": nsf_coupling,
     "real_nvp": real_nvp,

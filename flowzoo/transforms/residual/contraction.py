@@ -1,0 +1,159 @@
+"""Invertible residual blocks: the identity plus a contraction."""
+
+from collections.abc import Callable, Sequence
+import itertools
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+
+from flowzoo.numerics.shapes import check_context
+from flowzoo.transforms.transform import Transform
+
+# Enough for double precision at a Lipschitz constant of 0.98.
+MAX_STEPS = 2000
+
+
+class ResidualBlock(Transform):
+    """`z = x + g(x, c)`, g a network of Lipschitz constant at most κ < 1 in x;
+    `log_det = log det(I + ∂g/∂x)`.
+
+    `g = W_L a(W_{L−1} … a(W_1 x + V c + b_1) …) + b_L` with `a(u) = u sigmoid(u) / 1.1`, which is a
+    contraction; each W is divided by what its spectral norm exceeds `κ^(1/L)` by. The norm is the
+    exact one, of a singular value decomposition, so that the bound holds in every step of training,
+    where power iteration would approach it from below.
+
+    The log-determinant is exact, of the D × D Jacobian of each event, at the cost of D passes and
+    D³: meant for D up to about 64. There is no stochastic estimate of it here.
+
+    The inverse is the fixed point of `x ← z − g(x)`, iterated until no coordinate changes by more
+    than `4 ε max(1, |x|)`, ε the rounding unit; its distance from the exact one is at most
+    `κ / (1 − κ)` times that. Gradients follow the implicit function theorem.
+
+    Sources: Behrmann, Grathwohl, Chen, Duvenaud, Jacobsen, "Invertible residual networks", ICML
+    2019, arXiv 1811.00995; Chen, Behrmann, Duvenaud, Jacobsen, "Residual flows for invertible
+    generative modeling", NeurIPS 2019, arXiv 1906.02735, for the nonlinearity.
+
+    Args:
+      dim: D.
+      hidden_sizes: units of each hidden layer.
+      lipschitz: κ.
+      context_size: width of the context, 0 for none.
+      rngs: draws the weights; W_L starts small.
+
+    Raises:
+      ValueError: unless there are hidden units and `0 < κ < 1`.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        hidden_sizes: Sequence[int] = (64, 64),
+        lipschitz: float = 0.97,
+        context_size: int = 0,
+        rngs: nnx.Rngs,
+    ):
+        sizes = tuple(int(size) for size in hidden_sizes)
+        if not sizes or min(sizes) < 1:
+            raise ValueError(
+                f"ResidualBlock got hidden_sizes {sizes}, expected one or more positive numbers."
+            )
+        if not 0 < lipschitz < 1:
+            raise ValueError(
+                f"ResidualBlock got lipschitz {lipschitz}, expected a number between 0 and 1."
+            )
+        self.event_shape, self.context_size = (dim,), context_size
+        self.lipschitz = float(lipschitz)
+
+        def draw(fan_in: int, fan_out: int, gain: float = 1.0) -> nnx.Param:
+            shape = (fan_out, fan_in)
+            return nnx.Param(gain / fan_in**0.5 * jax.random.normal(rngs.params(), shape))
+
+        pairs = itertools.pairwise((dim, *sizes))
+        self.weights = nnx.List([draw(*pair) for pair in pairs] + [draw(sizes[-1], dim, 0.1)])
+        self.biases = nnx.List([nnx.Param(jnp.zeros(size)) for size in (*sizes, dim)])
+        self.context_weight = draw(context_size, sizes[0]) if context_size else None
+
+    def _arrays(self):
+        """The normalised weights and the biases."""
+        share = self.lipschitz ** (1 / len(self.weights))
+        weights = []
+        for weight in self.weights:
+            norm = jnp.linalg.svd(weight[...], compute_uv=False)[0]
+            weights.append(weight[...] / jnp.maximum(1, norm / share))
+        return weights, [bias[...] for bias in self.biases]
+
+    def _network(self, context) -> Callable[[jax.Array], jax.Array]:
+        weights, biases = self._arrays()
+        offset = 0.0
+        if self.context_weight is not None:
+            check_context(context, self.context_size)
+            offset = context @ self.context_weight[...].T
+
+        def network(x: jax.Array) -> jax.Array:
+            h = x @ weights[0].T + biases[0] + offset
+            for weight, bias in zip(weights[1:], biases[1:], strict=True):
+                h = (h * jax.nn.sigmoid(h) / 1.1) @ weight.T + bias
+            return h
+
+        return network
+
+    def _log_det(self, x: jax.Array, network) -> jax.Array:
+        (dim,) = self.event_shape
+
+        def column(direction):
+            return jax.jvp(network, (x,), (jnp.broadcast_to(direction, x.shape),))[1]
+
+        eye = jnp.eye(dim, dtype=x.dtype)
+        jacobian = jnp.moveaxis(jax.vmap(column)(eye), 0, -1)
+        return jnp.linalg.slogdet(eye + jacobian)[1]
+
+    def forward_and_log_det(self, x, context=None):
+        self.check_event(x)
+        network = self._network(context)
+        bend = network(x)
+        x = jnp.broadcast_to(x, bend.shape)
+        return x + bend, self._log_det(x, network)
+
+    def inverse_and_log_det(self, z, context=None):
+        self.check_latent(z)
+        network = self._network(context)
+        shape = jax.eval_shape(network, z)
+        z = jnp.broadcast_to(z, shape.shape).astype(shape.dtype)
+
+        def solve(_, start):
+            return fixed_point(lambda x: z - network(x), start)
+
+        x = jax.lax.custom_root(lambda x: x + network(x) - z, z, solve, _solve_tangent)
+        return x, -self._log_det(x, network)
+
+
+def _solve_tangent(matvec, b: jax.Array) -> jax.Array:
+    """Solves `(I + J) v = b` for a contraction J and `matvec(v) = v + J v`."""
+
+    def solve(matvec, b):
+        # Scaled to order one, so that the tolerance is relative to b.
+        scale = jnp.max(jnp.abs(b), axis=-1, keepdims=True)
+        scale = jnp.where(scale > 0, scale, 1)
+        return scale * fixed_point(lambda v: b / scale + v - matvec(v), b / scale)
+
+    return jax.lax.custom_linear_solve(matvec, b, solve, transpose_solve=solve)
+
+
+def fixed_point(sweep: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
+    """Repeats `x ← sweep(x)`, a contraction, until no entry changes by more than
+    `4 ε max(1, |x|)`, at the latest `MAX_STEPS` times."""
+    tolerance = 4 * jnp.finfo(x.dtype).eps
+
+    def unfinished(state):
+        step, _, done = state
+        return (step < MAX_STEPS) & ~done
+
+    def improve(state):
+        step, x, _ = state
+        new = sweep(x).astype(x.dtype)
+        done = jnp.all(jnp.abs(new - x) <= tolerance * jnp.maximum(1, jnp.abs(new)))
+        return step + 1, new, done
+
+    return jax.lax.while_loop(unfinished, improve, (0, x, jnp.array(False)))[1]
