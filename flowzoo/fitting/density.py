@@ -77,7 +77,7 @@ def fit_to_density(
         its own parameters. Its variance goes with it where q comes near p. Costs a pass from
         samples to latents, which is dear where `inverted` is of use.
       annealing: over this share of the steps, log p counts by a factor that rises to 1 linearly
-        from `FIRST_TEMPER`, so that q finds more modes than the nearest.
+        from `FIRST_TEMPER`, so that q first spreads out. It may still end on one mode of several.
       num_steps, batch_size, learning_rate: of training.
       num_samples: from which the quality is estimated.
       seed: of the starting values and of all draws.
@@ -95,8 +95,8 @@ def fit_to_density(
       >>> def log_density(x):
       ...     return -0.5 * jnp.sum((x - 3) ** 2)
       >>> fit = fit_to_density(log_density, (2,), "gaussian", num_steps=300, learning_rate=0.1)
-      >>> round(fit.elbo - jnp.log(2 * jnp.pi).item(), 2)  # log Z = log 2π
-      0.0
+      >>> abs(fit.elbo - jnp.log(2 * jnp.pi)).item() < 0.05  # log Z = log 2π
+      True
     """
     _check(num_steps, batch_size, num_samples, learning_rate, annealing)
     flow = _make_flow(event_shape, model, supports, inverted, seed)
@@ -110,7 +110,7 @@ def fit_to_density(
 
     def step(carry, t):
         parameters, state = carry
-        temper = jnp.minimum(1.0, FIRST_TEMPER + t / max(annealing * num_steps, 1e-6))
+        temper = tempered(t, annealing * num_steps)
         key = jax.random.fold_in(jax.random.key(seed), t)
         gradient, elbo = jax.grad(loss, has_aux=True)(parameters, temper, key)
         updates, state = optimizer.update(gradient, state, parameters)
@@ -131,6 +131,12 @@ def fit_to_density(
     flow = nnx.merge(graph, carry[0], rest)
     log_weights = importance_weights(log_density, flow, num_samples, seed=seed + 1)
     return DensityFit(flow, *summary(log_weights), np.concatenate(elbos))
+
+
+def tempered(step: jax.Array, num_steps: float) -> jax.Array:
+    """The factor of log p in a step: from `FIRST_TEMPER` to 1 within `num_steps`, then 1."""
+    rise = step / num_steps if num_steps else 1.0
+    return jnp.minimum(1.0, FIRST_TEMPER + (1 - FIRST_TEMPER) * rise)
 
 
 def reverse_kl(

@@ -14,6 +14,7 @@ from flowzoo.fitting.density import (
     importance_weights,
     reverse_kl,
     summary,
+    tempered,
 )
 
 MEAN = jnp.array([1.0, -2.0])
@@ -83,18 +84,22 @@ def test_an_inverted_flow_samples_in_one_pass():
     assert "while" not in program and "scan" not in program
 
 
-def test_annealing_finds_both_modes():
-    def two_modes(x):
-        return jnp.logaddexp(
-            -0.5 * jnp.sum((x - 3) ** 2) / 0.25, -0.5 * jnp.sum((x + 3) ** 2) / 0.25
-        )
+def test_annealing_rises_to_the_density_itself():
+    steps = jnp.arange(10)
+    np.testing.assert_allclose(tempered(steps, 0.0), 1)
+    factors = np.asarray(tempered(steps, 4.0))
+    np.testing.assert_allclose(factors, [0.01, 0.2575, 0.505, 0.7525, *[1] * 6], rtol=1e-6)
 
-    model = dict(name="nsf_coupling", num_layers=4, hidden_sizes=(16,), bound=5.0)
-    fit = fit_to_density(
-        two_modes, (2,), model, annealing=0.7, num_steps=300, learning_rate=1e-2, num_samples=1000
-    )
-    x = fit.flow.sample(jax.random.key(0), (2000,))
-    assert 0.1 < float((x[:, 0] > 0).mean()) < 0.9
+
+def test_a_tempered_density_counts_less():
+    flow = flowzoo.build("gaussian", (2,), rngs=nnx.Rngs(0))
+    graph, parameters, rest = nnx.split(flow, nnx.Param, ...)
+    loss = reverse_kl(graph, rest, correlated, 64, True)
+    full, elbo = loss(parameters, 1.0, jax.random.key(0))
+    half, same = loss(parameters, 0.5, jax.random.key(0))
+    np.testing.assert_allclose([full, same], [-elbo, elbo], rtol=1e-5)
+    log_p = jax.vmap(correlated)(flow.sample(jax.random.key(0), (64,)))
+    np.testing.assert_allclose(half - full, 0.5 * log_p.mean(), rtol=1e-4)
 
 
 def test_weights_are_summed_up_as_the_formulas_say():
