@@ -41,6 +41,7 @@ __all__ = [
     "RawFlow",
     "build",
     "fit",
+    "fit_to_density",
     "list_pretrained",
     "load",
     "load_dataset",

@@ -16,6 +16,7 @@ from flowzoo.fitting.density import (
     summary,
     tempered,
 )
+from flowzoo_tests.perturb import perturbed
 
 MEAN = jnp.array([1.0, -2.0])
 FACTOR = jnp.array([[2.0, 0.0], [1.5, 0.5]])  # |det| = 1
@@ -39,11 +40,9 @@ def test_a_gaussian_lands_on_a_gaussian():
     assert fit.elbos.shape == (1500,) and fit.elbos[:10].mean() < fit.elbo
 
 
-@pytest.mark.parametrize(
-    "model", ["gaussian", dict(name="nsf_coupling", num_layers=1, hidden_sizes=(8,), num_bins=4)]
-)
-def test_sticking_the_landing_leaves_no_noise_at_the_optimum(model):
-    flow = flowzoo.build(model, (2,), rngs=nnx.Rngs(0))
+def test_sticking_the_landing_leaves_no_noise_at_the_optimum():
+    model = dict(name="real_nvp", num_layers=2, hidden_sizes=(8,), batch_norm=False)
+    flow = perturbed(flowzoo.build(model, (2,), rngs=nnx.Rngs(0)))
     graph, parameters, rest = nnx.split(flow, nnx.Param, ...)
     key = jax.random.key(0)
 
@@ -62,14 +61,13 @@ def test_supports_keep_samples_inside():
     fit = fit_to_density(
         log_density,
         (2,),
-        dict(name="nsf_coupling", num_layers=2, hidden_sizes=(8,), bound=4.0),
+        "gaussian",
         supports=["positive", "unit"],
-        num_steps=150,
-        batch_size=128,
-        learning_rate=2e-2,
-        num_samples=2000,
+        num_steps=200,
+        learning_rate=0.1,
     )
-    assert abs(fit.elbo) < 0.05 and fit.effective_sample_size > 0.9
+    # A Gaussian on the supports comes near, and weights make up for the rest.
+    assert -0.04 < fit.elbo < 0 and abs(fit.log_normalizer) < 0.02
     x = fit.flow.sample(jax.random.key(0), (4000,))
     assert bool(jnp.all((x[:, 0] > 0) & (x[:, 1] > 0) & (x[:, 1] < 1)))
     np.testing.assert_allclose(x.mean(0), [0.5, 0.4], atol=0.04)

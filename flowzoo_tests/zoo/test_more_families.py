@@ -1,4 +1,5 @@
-"""Recipes of planar, radial, Sylvester, neural autoregressive and Gaussianization flows."""
+"""Recipes of planar, radial, Sylvester, residual, neural autoregressive and Gaussianization
+flows."""
 
 from flax import nnx
 import jax
@@ -95,6 +96,15 @@ def test_a_sylvester_map_of_rank_one_is_planar(x64):
     r, r_tilde = (0.999 * jnp.tanh(a[...][0]) for a in (layer.outer_diagonal, layer.inner_diagonal))
     expected = x + q * r * jnp.tanh(r_tilde * (x @ q) + layer.bias[...])[:, None]
     np.testing.assert_allclose(layer.forward(x), expected, atol=1e-12)
+
+
+def test_a_residual_block_stays_a_contraction_however_it_is_trained(x64):
+    layer = perturbed(T.ResidualBlock(2, hidden_sizes=(5,), lipschitz=0.9, rngs=nnx.Rngs(0)), 50.0)
+    x, y = np.random.default_rng(0).normal(size=(2, 200, 2)) * 3
+    distance = np.linalg.norm(x - y, axis=-1)
+    moved = np.linalg.norm((layer.forward(x) - x) - (layer.forward(y) - y), axis=-1)
+    assert 0.2 < (moved / distance).max() <= 0.9
+    np.testing.assert_allclose(layer.inverse(layer.forward(x)), x, atol=1e-12)
 
 
 def test_gaussianization_starts_from_the_quantiles_of_the_data():

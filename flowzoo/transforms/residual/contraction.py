@@ -88,7 +88,7 @@ class ResidualBlock(Transform):
         weights, biases = self._arrays()
         offset = 0.0
         if self.context_weight is not None:
-            check_context(context, self.context_size)
+            check_context("ResidualBlock", context, self.context_size)
             offset = context @ self.context_weight[...].T
 
         def network(x: jax.Array) -> jax.Array:
