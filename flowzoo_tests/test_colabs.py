@@ -18,6 +18,13 @@ from flowzoo_tests.test_docs import repository
 ROOT = pathlib.Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "colabs").glob("*.ipynb"))
 LESS = {
+    "depth_and_conditioning": {
+        "PAIRS": (1, 2),
+        "FIT_STEPS": 10,
+        "TRAIN_STEPS": 10,
+        "DELTAS": (1.0, 0.5),
+        "COUPLINGS": 1,
+    },
     "pretrained": {"CLIMB_STEPS": 20, "LANGEVIN_STEPS": 30, "GALLERY": 4},
     "relative_gradient": {"SIZES": (32, 64), "LAYERS": 2, "STEPS": (3, 50), "EPOCHS": 1},
     "train_your_own": {"EPOCHS": 1},

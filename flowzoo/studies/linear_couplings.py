@@ -219,23 +219,25 @@ def best(errors: jax.Array) -> dict:
 
 
 def table(found: dict) -> str:
-    settings = found["settings"]
-    columns = [*map(str, settings.pairs), *LAYERS]
-    names = [*(f"K = {k}" for k in settings.pairs), *LAYERS.values()]
+    settings, errors = found["settings"], found["errors"]
+    names = {str(k): f"K = {k}" for k in settings.pairs} | LAYERS
 
     def text(cell):
         values = np.array(cell["errors"])
-        return f"{np.median(values):.1e} ({values.min():.0e} … {values.max():.0e})"
+        return f"{np.median(values):.0e} ({values.min():.0e} … {values.max():.0e})"
 
-    rows = [
-        [scales, dim, *(text(errors[c]) for c in columns)]
-        for (scales, dim), errors in found["errors"].items()
-    ]
-    head = (
+    parts = [
         f"Squared error per entry of {settings.matrices} random matrices, median (least … "
-        f"greatest), {settings.steps:,} steps"
-    )
-    return f"{head}\n\n{tables.markdown(['scales', 'd', *names], rows)}"
+        f"greatest), {settings.steps:,} steps."
+    ]
+    for scales in settings.scales:
+        header = [f"{scales} scales", *(f"d = {dim}" for dim in settings.dims)]
+        rows = [
+            [title, *(text(errors[scales, dim][name]) for dim in settings.dims)]
+            for name, title in names.items()
+        ]
+        parts.append(tables.markdown(header, rows))
+    return "\n\n".join(parts)
 
 
 def draw(found: dict) -> Figure:

@@ -1,0 +1,70 @@
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from flowzoo.data import load_dataset
+from flowzoo.studies import partitions
+from flowzoo.studies.partitions import STUDY, flat_flow, image_flow, make_flows
+from flowzoo.studies.study import Record, settings
+from flowzoo.zoo.parameters import num_parameters
+from flowzoo_tests.perturb import perturbed
+
+SHAPE = (4, 4, 1)
+
+
+def kept(transform):
+    """Which pixels of an image the first coupling leaves as they are, of a flow with one."""
+    x = np.random.default_rng(0).normal(size=16).astype(np.float32)
+    z = np.asarray(perturbed(transform, scale=0.5).forward(jnp.asarray(x)))
+    return np.isin(x, z).reshape(4, 4)
+
+
+HALVES = {
+    "half": np.arange(16).reshape(4, 4) < 8,
+    "alternating": np.indices((4, 4))[1] % 2 == 0,
+    "checkerboard": np.indices((4, 4)).sum(0) % 2 == 0,
+}
+
+
+@pytest.mark.parametrize("kind", HALVES)
+@pytest.mark.parametrize("make", [flat_flow, image_flow])
+def test_the_first_coupling_keeps_that_half(make, kind):
+    flow = make(kind, SHAPE, 1, 4, 0)
+    np.testing.assert_array_equal(kept(flow.transform), HALVES[kind])
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [(flat_flow, k) for k in partitions.FLAT] + [(image_flow, k) for k in partitions.IMAGES],
+)
+def test_every_coordinate_is_mapped(make, kind):
+    flow = make(kind, SHAPE, 12 if kind == "random" else 2, 4, 0)
+    transform = perturbed(flow.transform, scale=0.05)
+    x = jnp.asarray(np.random.default_rng(1).normal(size=16), jnp.float32)
+    jacobian = jax.jacrev(transform.forward)(x)
+    log_det = transform.forward_and_log_det(x)[1]
+    np.testing.assert_allclose(log_det, np.linalg.slogdet(jacobian)[1], atol=1e-2)
+    np.testing.assert_allclose(transform.inverse(transform.forward(x)), x, atol=1e-3)
+    assert not np.isin(np.asarray(transform.forward(x)), np.asarray(x)).any()
+
+
+def test_parameters_are_equal():
+    digits = load_dataset("digits")
+    for shape, kinds, budget in [
+        ("flat", partitions.FIXED[2:], 100_000),
+        ("flat", ("dense",), 100_000),
+        ("image", ("channel",), 12_000),
+        ("image", ("conv1x1",), 12_000),
+    ]:
+        flows = nnx.eval_shape(lambda: make_flows(shape, kinds, digits, 2, budget, 1))  # noqa: B023
+        assert len({num_parameters(flow) for flow in flows}) == 1
+        assert abs(num_parameters(flows[0]) / budget - 1) < 0.1
+
+
+def test_the_study(tmp_path):
+    few = {"shapes": ("image",), "couplings": (1,), "steps": 10, "batch": 4}
+    found = STUDY.measure(settings(STUDY, few), Record(None, STUDY.name))
+    assert "| digits | image | conv1x1 |" in STUDY.table(found)
+    STUDY.draw(found).savefig(tmp_path / "a.png")
