@@ -144,13 +144,15 @@ def _workdirs(folder: epath.Path) -> Iterator[epath.Path]:
 
 
 def read_records(folder: pathlib.Path) -> list[Record]:
-    """The records in a folder such as `results/`.
+    """The records of runs in a folder such as `results/`; those of studies, `studies/`, are other.
 
     Raises:
       ValueError: if one is damaged, or lies in another file than its name says.
     """
     records = []
     for path in sorted(folder.rglob("*.json")):
+        if path.parent == folder / "studies":
+            continue
         record = from_json(read_json(epath.Path(path)), str(path))
         if path != _place(record, folder):
             raise ValueError(f"{path} is the record of {record.name}, expected in that file.")

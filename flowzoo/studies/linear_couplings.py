@@ -51,7 +51,7 @@ OPTIONS = {
     "pairs": Option((1, 2, 3, 4, 8, 16, 24, 32), "Numbers K of pairs.", (1, 2, 4), least=1),
     "matrices": Option(5, "Random matrices of each size.", 2, least=1),
     "steps": Option(3000, "Steps of Adam.", 100, least=1),
-    "scales": Option(SCALES, "What B and C may be.", ("positive",), choices=SCALES),
+    "scales": Option(("positive",), "What B and C may be.", choices=SCALES),
     "seed": Option(0, "Of the matrices and the starting values.", least=0),
 }
 

@@ -1,7 +1,7 @@
 """What the choice of a coupling's partition is worth, at equal parameters.
 
     python -m flowzoo.studies.partitions [--datasets=digits] [--shapes=flat,image]
-        [--couplings=2,4,8,16]
+        [--couplings=2,4,8]
 
 Real NVP with K affine couplings, each of which maps one of two halves by the other, in turn. The
 halves of flat events: the first and the second half (`half`), even and odd coordinates
@@ -72,9 +72,9 @@ BUDGETS = {
 OPTIONS = {
     "datasets": Option(("digits",), "Sets of images.", choices=("digits", "mnist")),
     "shapes": Option(("flat", "image"), "Of the events.", ("flat",), choices=("flat", "image")),
-    "couplings": Option((2, 4, 8, 16), "Numbers K of couplings.", (2,), least=1),
+    "couplings": Option((2, 4, 8), "Numbers K of couplings.", (2,), least=1),
     "seeds": Option(2, "How many starting values of flat flows.", 1, least=1),
-    "steps": Option(1000, "Steps of Adam.", 10, least=EPOCHS),
+    "steps": Option(800, "Steps of Adam.", 10, least=EPOCHS),
     "batch": Option(64, "Images in a batch.", least=1),
 }
 

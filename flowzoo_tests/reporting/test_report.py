@@ -136,6 +136,8 @@ def test_a_run_becomes_a_record_and_the_record_a_row(write, tmp_path, monkeypatc
     finally:
         report.flags.FLAGS(["report", "--norecord"])
     assert "results/power/maf5-short.json written" in capsys.readouterr().out
+    (tmp_path / "results/studies").mkdir()
+    (tmp_path / "results/studies/padding.json").write_text('{"study": "padding", "cells": []}')
     (record,) = read_records(tmp_path / "results")
     assert record.config == {"dataset": {"limit": 0, "data_dir": ""}} and record.seed is None
     assert tables([record]) == tables(collect(["runs"]))
