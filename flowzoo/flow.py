@@ -89,14 +89,17 @@ class Flow(nnx.Module):
             initialize_thinning(self.transform, jnp.asarray(x), self.encode_context(context))
 
     def update_statistics(self, x: jax.Array, context=None) -> None:
-        """Sets the statistics of a whole data set (batch norm's) in place; else does nothing.
+        """Sets the statistics of a whole data set in place: those of batch normalization, and of a
+        base that follows its latents; else does nothing.
 
         Args:
           x: `[N, *event_shape]`, training data.
           context: labels `[N]` or features `[N, C]`, as for `log_prob`.
         """
-        if jax.tree.leaves(nnx.state(self.transform, nnx.BatchStat)):
-            self.transform.update_statistics(jnp.asarray(x), self.encode_context(context))
+        if jax.tree.leaves(nnx.state(self, nnx.BatchStat)):
+            context = self.encode_context(context)
+            z = self.transform.update_statistics(jnp.asarray(x), context)
+            self.base.update_statistics(z, context)
 
     def log_prob(self, x: jax.Array, context=None) -> jax.Array:
         """Log-density of each event in nats.

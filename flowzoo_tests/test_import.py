@@ -83,13 +83,14 @@ def test_what_is_declared_is_imported():
 
 
 # Parts of the package that say which extra they need when it is not installed.
-OPTIONAL_PARTS = {"benchmarks", "integrations"}
+OPTIONAL_PARTS = {"benchmarks", "integrations", "studies"}
 # Distributions whose name is not that of their module.
 DISTRIBUTIONS = {
     "PIL": "pillow",
     "absl": "absl-py",
     "haiku": "dm-haiku",
     "orbax": "orbax-checkpoint",
+    "picard": "python-picard",
     "sklearn": "scikit-learn",
 }
 

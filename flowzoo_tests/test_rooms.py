@@ -46,7 +46,8 @@ def test_each_room_knows_only_what_it_needs():
     assert graph["numerics"] == set()
     assert graph["nets"] == graph["relative"] == {"numerics"}
     assert graph["transforms"] <= {"numerics", "nets", "relative"}
-    assert graph["bases"] <= {"numerics", "nets"}
+    assert graph["bases"] <= {"numerics", "nets", "context"}
+    assert graph["context"] <= {"numerics"}
     for room in ("transforms", "bases", "flow", "zoo"):
         assert not graph[room] & {"data", "training", "reporting", "pretrained"}
     assert not graph["data"] & {"flow", "zoo", "training"}

@@ -3,6 +3,7 @@
 from flowzoo.bases.autoregressive import MixtureMADE
 from flowzoo.bases.base import Base
 from flowzoo.bases.bounded import TruncatedNormal, UniformCircle
+from flowzoo.bases.conditional import ConditionalFactorial
 from flowzoo.bases.factorial import (
     FACTORIAL,
     Factorial,
@@ -11,13 +12,16 @@ from flowzoo.bases.factorial import (
     Logistic,
     StandardNormal,
 )
+from flowzoo.bases.hidden_markov import HiddenMarkov
 from flowzoo.bases.mixture import MixtureOfGaussians
 from flowzoo.bases.student_t import StudentT
 
 __all__ = [
     "FACTORIAL",
     "Base",
+    "ConditionalFactorial",
     "Factorial",
+    "HiddenMarkov",
     "HyperbolicSecant",
     "Laplace",
     "Logistic",

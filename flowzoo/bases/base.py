@@ -24,6 +24,14 @@ class Base(nnx.Module):
     ) -> jax.Array:
         """Draws `[*sample_shape, *context.shape[:-1], *event_shape]`."""
 
+    def update_statistics(self, z: jax.Array, context: jax.Array | None = None) -> None:
+        """Sets what follows from the latents of a whole data set, in place; by default nothing.
+
+        Args:
+          z: `[N, *event_shape]`.
+          context: `[N, C]`, encoded, or None.
+        """
+
     def draw_shape(self, sample_shape: tuple[int, ...], context: jax.Array | None):
         """The shape of a draw: samples first, then one event for each context."""
         batch_shape = () if context is None else context.shape[:-1]

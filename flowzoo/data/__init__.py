@@ -9,12 +9,21 @@ from flowzoo.data.arrays import PREFIX, load_array
 from flowzoo.data.dataset import Dataset, Split, bits_per_dim, dequantize
 from flowzoo.data.digits import load_digits
 from flowzoo.data.images import IMAGE_SETS, load_images
+from flowzoo.data.mixing import DATASETS as MIXTURES
+from flowzoo.data.mixing import load_mixture
 from flowzoo.data.sphere_mixture import load_sphere_mixture
 from flowzoo.data.tabular import TABULAR_SETS, load_tabular
 from flowzoo.data.toy import TOYS, load_toy
 
 SPHERE_MIXTURE = "toy/sphere_mixture"
-DATASETS = (*IMAGE_SETS, *TABULAR_SETS, "digits", *(f"toy/{toy}" for toy in TOYS), SPHERE_MIXTURE)
+DATASETS = (
+    *IMAGE_SETS,
+    *TABULAR_SETS,
+    "digits",
+    *(f"toy/{toy}" for toy in TOYS),
+    SPHERE_MIXTURE,
+    *MIXTURES,
+)
 
 
 def load_dataset(
@@ -28,7 +37,7 @@ def load_dataset(
         and `~/tensorflow_datasets`; `load_images` and `load_tabular` say how. The others need no
         files.
       seed: of the drawn points (`toy/…`) and of the shuffled split (`digits`). The other sets have
-        published splits, which it does not change.
+        published splits, which it does not change; mixtures have theirs in the name, `ica/iflow-7`.
       **options: of `toy/sphere_mixture` only: `num_components`, `dim` and `scale`.
 
     Raises:
@@ -61,6 +70,8 @@ def load_dataset(
         return load_tabular(name, data_dir=data_dir)
     if name == "digits":
         return load_digits(seed=seed)
+    if str(name).startswith("ica/"):
+        return load_mixture(name)
     if str(name).startswith(PREFIX):
         return load_array(name, data_dir)
     if name in DATASETS:

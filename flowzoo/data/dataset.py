@@ -21,10 +21,12 @@ class Split:
     Attributes:
       x: `[N, *raw_shape]`; uint8 where it holds integer levels, otherwise float32.
       labels: `[N]` int32, or None.
+      sources: `[N, D]`, what x is an invertible mixture of, where that is known.
     """
 
     x: np.ndarray
     labels: np.ndarray | None = None
+    sources: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -111,8 +113,8 @@ class Dataset:
         """The same dataset cut to the first `rows` rows of each split."""
         cut = {}
         for name in ("train", "validation", "test"):
-            x, labels = self.split(name).x, self.split(name).labels
-            cut[name] = Split(x[:rows], None if labels is None else labels[:rows])
+            arrays = vars(self.split(name)).items()
+            cut[name] = Split(**{k: None if a is None else a[:rows] for k, a in arrays})
         return dataclasses.replace(self, **cut)
 
     def model_space(self, split_name: str, key: jax.Array) -> jax.Array:

@@ -26,6 +26,7 @@ class Record:
         out.
       two_standard_errors: of that mean.
       bits_per_dim: the same in bits, of images.
+      mcc: the mean correlation of the latents with the true sources, of mixtures.
       num_events: in the test split.
       validation_nats: the best epoch's, of the validation split.
       num_parameters: trained numbers.
@@ -51,6 +52,7 @@ class Record:
     log_likelihood_nats: float
     two_standard_errors: float
     bits_per_dim: float | None = None
+    mcc: float | None = None
     num_events: int | None = None
     validation_nats: float | None = None
     num_parameters: int | None = None

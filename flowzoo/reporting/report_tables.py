@@ -68,6 +68,8 @@ def _row(record: Record) -> list[str | None]:
     value = f"**{plus_minus(record.log_likelihood_nats, record.two_standard_errors)}**"
     if record.bits_per_dim is not None:
         value += f" ({record.bits_per_dim:.3f} bits/dim)"
+    if record.mcc is not None:
+        value += f" (MCC {record.mcc:.4f})"
     if record.limit:
         value += f", first {record.limit:,} rows of each split"
     row = published_for(record.name, record.dataset, record.conditional)

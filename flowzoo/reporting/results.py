@@ -19,7 +19,7 @@ from flowzoo import bases
 from flowzoo.data.dataset import Dataset
 from flowzoo.flow import Flow
 from flowzoo.reporting import plots
-from flowzoo.reporting.published import comparison
+from flowzoo.reporting.published import PUBLISHED_MCC, comparison
 from flowzoo.training.devices import is_main_process
 from flowzoo.training.evaluation import evaluation_key, test_results
 from flowzoo.training.loop import load_data, train
@@ -90,6 +90,10 @@ def identity(dataset: Dataset, config: config_dict.ConfigDict) -> dict[str, Any]
     }
 
 
+def _without_seed(results: dict[str, Any]) -> str:
+    return results["dataset"].partition("-")[0]
+
+
 def describe(results: dict[str, Any]) -> str:
     """The results in a few lines, the published ones beside them and labelled as such."""
     lines = [
@@ -98,6 +102,12 @@ def describe(results: dict[str, Any]) -> str:
     ]
     if "bits_per_dim" in results:
         lines[0] += f", {results['bits_per_dim']:.3f} bits/dim"
+    if "mcc" in results:
+        lines.append(
+            f"  mean correlation of its latents with the true sources: {results['mcc']:.4f}"
+        )
+        for model, mean, deviation, source in PUBLISHED_MCC.get(_without_seed(results), ()):
+            lines.append(f"    published, {model}: {mean} ± {deviation} ({source})")
     if results["data_note"]:
         lines.append(f"  data: {results['data_note']}")
     if "gaussian_nats" in results:

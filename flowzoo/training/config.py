@@ -364,9 +364,9 @@ def choose(
         )
     keys = dict(entries[named[0]])
     variants = {"short": keys.pop("short", None), "smoke": keys.pop("smoke", smoke)}
-    identity = dict(
-        name="-".join([f"{name}/{named[0]}", *flags]), conditional="conditional" in flags
-    )
+    identity = dict(name="-".join([f"{name}/{named[0]}", *flags]))
+    if "conditional" in flags:
+        identity["conditional"] = True
     config = make_config(_merged(_merged(default_config().to_dict(), common), keys) | identity)
     for flag in flags:
         if flag == "conditional":

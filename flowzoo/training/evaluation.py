@@ -12,6 +12,7 @@ import numpy as np
 
 from flowzoo.data.dataset import Dataset, bits_per_dim
 from flowzoo.flow import Flow
+from flowzoo.numerics.separation import mcc
 from flowzoo.training.devices import DATA, make_mesh, replicate
 from flowzoo.transforms import with_modes
 from flowzoo.zoo.parameters import num_parameters
@@ -89,8 +90,8 @@ def test_results(flow: Flow, dataset: Dataset) -> dict[str, Any]:
     A class-conditional flow is scored by `log (1/K) Σ_y p(x | y)`, its labels summed out.
 
     Returns:
-      `log_likelihood_nats`, `two_standard_errors`, `bits_per_dim` (images only) and
-      `num_parameters`.
+      `log_likelihood_nats`, `two_standard_errors`, `bits_per_dim` (images only), `num_parameters`
+      and `mcc`, the mean correlation of the latents with the true sources (mixtures only).
     """
     mesh = make_mesh()
     over_labels = None if flow.context is None else dataset.num_classes
@@ -106,4 +107,6 @@ def test_results(flow: Flow, dataset: Dataset) -> dict[str, Any]:
     if dataset.bits_per_dim:
         log_det = -jax.jit(dataset.preprocessing.inverse_and_log_det)(x)[1]
         results["bits_per_dim"] = float(bits_per_dim(values, log_det, x[0].size).mean())
+    if (sources := dataset.test.sources) is not None and flow.base.event_shape == sources.shape[1:]:
+        results["mcc"] = mcc(sources, jax.jit(lambda flow, x: flow.transform.forward(x))(flow, x))
     return results

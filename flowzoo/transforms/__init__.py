@@ -19,6 +19,7 @@ from flowzoo.transforms.elementwise.nonlinearities import (
     SmoothLeakyReLU,
     TanhMix,
 )
+from flowzoo.transforms.elementwise.slope_spline import SlopeSpline
 from flowzoo.transforms.elementwise.spline import RationalQuadraticSpline
 from flowzoo.transforms.elementwise.units import Arcsinh, Units
 from flowzoo.transforms.image.couplings import (
@@ -44,6 +45,7 @@ from flowzoo.transforms.normalization.radial import Radial
 from flowzoo.transforms.residual.contraction import ResidualBlock
 from flowzoo.transforms.residual.planar import Planar, RadialFlow
 from flowzoo.transforms.residual.sylvester import Sylvester
+from flowzoo.transforms.rows import Rows
 from flowzoo.transforms.stack import Stack
 from flowzoo.transforms.support.circular_spline import CircularSpline, CircularSplineCoupling
 from flowzoo.transforms.support.gaussian_padding import (
@@ -100,7 +102,9 @@ __all__ = [
     "Reshape",
     "ResidualBlock",
     "Reverse",
+    "Rows",
     "SVD",
+    "SlopeSpline",
     "SmoothLeakyReLU",
     "Softplus",
     "SplineAutoregressive",

@@ -25,6 +25,7 @@ from flowzoo.zoo.options import check_types
 from flowzoo.zoo.real_nvp import real_nvp
 from flowzoo.zoo.real_nvp_image import real_nvp_image
 from flowzoo.zoo.residual import residual_flow
+from flowzoo.zoo.unmixing import unmixing
 from flowzoo.zoo.variational import planar, radial_flow, sylvester
 
 RECIPES = {
@@ -46,6 +47,7 @@ RECIPES = {
     "nsf_coupling": nsf_coupling,
     "real_nvp": real_nvp,
     "real_nvp_image": real_nvp_image,
+    "unmixing": unmixing,
 }
 # The options that are records of transforms, and the names that fit there.
 MAPS = {
@@ -54,6 +56,7 @@ MAPS = {
     "outer": maps.LEARNED,
     "after_dense": maps.ACROSS,
     "after_map": maps.ACROSS,
+    "between": maps.BETWEEN,
 }
 
 

@@ -10,11 +10,13 @@ from typing import Any
 from flowzoo.numerics.names import unknown
 from flowzoo.transforms import (
     DivisiveNormalization,
+    Inverse,
     LearnedSmoothLeakyReLU,
     LearnedTanhMix,
     MixtureCDF,
     Radial,
     RationalQuadraticSpline,
+    SlopeSpline,
     SmoothLeakyReLU,
     TanhMix,
     Transform,
@@ -24,23 +26,41 @@ from flowzoo.zoo.options import check_types
 Maker = Callable[[tuple[int, ...]], Transform]
 Record = str | Mapping[str, Any] | Maker
 
+
+def inverse_tanh_mix(
+    event_shape: tuple[int, ...], *, alpha: float = 1.0, beta: float = 0.1
+) -> Transform:
+    """`σ⁻¹` of `σ(x) = tanh(α x) + β x`."""
+    return Inverse(TanhMix(event_shape, alpha=alpha, beta=beta))
+
+
 # The transform of each name, and where a recipe's default is another than the transform's: learned
 # maps start such that the training data's marginals (of radial maps: norms) are about normal.
-FIXED: dict[str, tuple[type, dict[str, Any]]] = {
+FIXED: dict[str, tuple[Callable, dict[str, Any]]] = {
     "smooth_leaky_relu": (SmoothLeakyReLU, {}),
     "tanh_mix": (TanhMix, {}),
 }
-LEARNED: dict[str, tuple[type, dict[str, Any]]] = {
+LEARNED: dict[str, tuple[Callable, dict[str, Any]]] = {
     "spline": (RationalQuadraticSpline, {"init": "quantiles"}),
     "mixture_cdf": (MixtureCDF, {"num_components": 16, "init": "quantiles"}),
     "learned_smooth_leaky_relu": (LearnedSmoothLeakyReLU, {}),
     "learned_tanh_mix": (LearnedTanhMix, {}),
+    "slope_spline": (SlopeSpline, {}),
 }
-ACROSS: dict[str, tuple[type, dict[str, Any]]] = {
+# Of nonlinear ICA, whose maps start from a shape and not from the marginals of the data.
+BETWEEN: dict[str, tuple[Callable, dict[str, Any]]] = (
+    FIXED
+    | {"inverse_tanh_mix": (inverse_tanh_mix, {})}
+    | {
+        name: (kind, changed | {"init": "identity"} if "init" in changed else changed)
+        for name, (kind, changed) in LEARNED.items()
+    }
+)
+ACROSS: dict[str, tuple[Callable, dict[str, Any]]] = {
     "radial": (Radial, {"init": "quantiles"}),
     "divisive_normalization": (DivisiveNormalization, {}),
 }
-KINDS = FIXED | LEARNED | ACROSS
+KINDS = FIXED | LEARNED | BETWEEN | ACROSS
 
 
 def complete(option: str, record: Record, kinds: Mapping[str, Any]) -> Any:
@@ -61,7 +81,8 @@ def complete(option: str, record: Record, kinds: Mapping[str, Any]) -> Any:
     if name not in kinds:
         raise ValueError(unknown(f"map for {option}", name, kinds))
     transform, changed = kinds[name]
-    parameters = inspect.signature(transform.__init__).parameters.values()
+    function = transform.__init__ if inspect.isclass(transform) else transform
+    parameters = inspect.signature(function).parameters.values()
     defaults = {p.name: p.default for p in parameters if p.default is not p.empty} | changed
     for key in given:
         if key not in defaults:
