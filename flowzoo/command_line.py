@@ -20,6 +20,11 @@ def run(main: Callable[[list[str]], None], *, positional: bool = False) -> None:
       positional: whether there may be such arguments.
     """
 
+    # `--help` lists the flags of what the program imports from flowzoo as its own.
+    for module, defined in flags.FLAGS.flags_by_module_dict().items():
+        for flag in defined if module.startswith("flowzoo.") else ():
+            flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
+
     def guarded(argv: list[str]) -> None:
         if len(argv) > 1 and not positional:
             fail(f"Unexpected argument {argv[1]!r}; every option is written --name=value.")

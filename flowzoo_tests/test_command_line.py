@@ -79,6 +79,17 @@ def test_an_error_is_one_sentence_and_exit_code_1_or_a_traceback(tmp_path):
     assert failed.returncode == 1 and "Traceback" in failed.stderr
 
 
+@pytest.mark.parametrize(
+    ("program", "shared"),
+    [("train", {"config", "[no]traceback"}), ("studies.optimizers", {"[no]smoke", "out"})],
+)
+def test_help_lists_shared_flags(program, shared, tmp_path):
+    text = run(program, "--help", cwd=tmp_path).stdout
+    assert shared <= {
+        line.split("--")[1].split(":")[0] for line in text.splitlines() if "  --" in line
+    }
+
+
 def test_a_missing_image_set_says_both_ways_out(tmp_path):
     config = f"--config={ROOT / 'configs' / 'mnist.py'}:smoke"
     environment = ENVIRONMENT | {"PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
