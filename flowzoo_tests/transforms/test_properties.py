@@ -14,18 +14,6 @@ from flowzoo_tests.transforms.registry import TRANSFORMS
 pytestmark = pytest.mark.parametrize("name", TRANSFORMS)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """Every program here runs a few times on a few numbers: compiling it is all that costs."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
-# XLA's older code generator, which takes half the time.
-jit = functools.partial(jax.jit, compiler_options={"xla_cpu_use_fusion_emitters": False})
-
-
 @functools.cache
 def arrays(name, perturb):
     # Built in double precision, so that a cast to single is exact enough for both.
@@ -69,18 +57,18 @@ def there_and_back(transform, x, context):
     return z, log_det, back, inverse_log_det
 
 
-jitted = jit(there_and_back)
-mapped = jit(jax.vmap(there_and_back, in_axes=(None, 0, 0)))
+jitted = jax.jit(there_and_back)
+mapped = jax.jit(jax.vmap(there_and_back, in_axes=(None, 0, 0)))
 
 
-@jit
+@jax.jit
 def round_trip(transform, x, context):
     z, log_det, back, inverse_log_det = there_and_back(transform, x, context)
     derived = transform.forward(x, context), transform.inverse(z, context)
     return (z, log_det, back, inverse_log_det), derived
 
 
-@jit
+@jax.jit
 def jacobians(transform, x, context):
     """log-det at x, the Jacobian `[D, D]` of forward there and that of inverse at its image."""
 
@@ -91,7 +79,7 @@ def jacobians(transform, x, context):
     return log_det, jacobian(transform.forward, x), jacobian(transform.inverse, z)
 
 
-@jit
+@jax.jit
 def gradients_and_outputs(transform, x, context):
     def total(transform, x):
         z, log_det = transform.forward_and_log_det(x, context)
