@@ -3,21 +3,13 @@
 import itertools
 import os
 
-os.environ["JAX_PLATFORMS"] = "cpu"
-# Every program here runs a few times on a few numbers: compiling it is all that costs. XLA's older
-# code generator takes half the time. Programs that the tests start as processes keep the defaults.
-os.environ["XLA_FLAGS"] = " ".join(
-    (
-        os.environ.get("XLA_FLAGS", ""),
-        "--xla_force_host_platform_device_count=8",
-        "--xla_cpu_use_fusion_emitters=false",
-    )
-)
+from flowzoo_tests.quick import QUICK
+
+os.environ |= QUICK
+os.environ["XLA_FLAGS"] += " --xla_force_host_platform_device_count=8"
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
-
-jax.config.update("jax_disable_most_optimizations", True)
 
 # Linux gives a process 65,530 memory maps; each compiled program takes some, as long as it is kept.
 TESTS_WITH_ONE_CACHE = 100

@@ -13,6 +13,7 @@ import sys
 
 import pytest
 
+from flowzoo_tests.quick import QUICK
 from flowzoo_tests.test_docs import repository
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -77,9 +78,7 @@ def test_form(path):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook(path, tmp_path):
-    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
-    # Most of the time is compilation.
-    environment |= {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "PYTHONPATH": str(ROOT)}
+    environment = os.environ | QUICK | {"PYTHONPATH": str(ROOT)}
     program = [sys.executable, "-W", "error::SyntaxWarning", "-c", PROGRAM]
     done = subprocess.run(
         [*program, str(path), json.dumps(LESS[path.stem])],

@@ -13,10 +13,11 @@ import time
 import pytest
 
 from flowzoo.training.workdir import CHECKPOINTS
+from flowzoo_tests.quick import QUICK
 
 ROOT = pathlib.Path(__file__).parents[1]
 DIGITS = f"--config={ROOT / 'configs' / 'digits.py'}:smoke"
-ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"} | {"JAX_PLATFORMS": "cpu"}
+ENVIRONMENT = os.environ | QUICK
 # How often the run that is killed at random moments is killed; the figure in the README is for 20.
 KILLS = int(os.environ.get("FLOWZOO_KILLS", "2"))
 KILL_DEVICES = int(os.environ.get("FLOWZOO_KILL_DEVICES", "1"))
@@ -122,7 +123,7 @@ def test_killed_runs_end_where_an_uninterrupted_one_does(tmp_path):
     environment = ENVIRONMENT | {
         "PYTHONPATH": str(ROOT),
         "FLOWZOO_COMPILATION_CACHE": str(tmp_path / "cache"),
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={KILL_DEVICES}",
+        "XLA_FLAGS": f"{QUICK['XLA_FLAGS']} --xla_force_host_platform_device_count={KILL_DEVICES}",
     }
 
     def start(workdir):

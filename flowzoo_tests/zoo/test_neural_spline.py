@@ -27,7 +27,7 @@ def build(name, dim=3, context=None, **options):
 @pytest.mark.parametrize("name", SMALL)
 @pytest.mark.parametrize("context", [None, Labels(3), Features(2)])
 def test_density_and_samples(name, context):
-    flow = perturbed(build(name, context=context), 0.3)
+    flow = perturbed(build(name, context=context), 0.1)
     raw, other = {
         type(None): (None, None),
         Labels: (jnp.array([0] * 4), jnp.array([1] * 4)),
