@@ -1,6 +1,7 @@
 """Invertible maps with log-determinants; forward is data → latent."""
 
 from flowzoo.numerics.variables import Constant
+from flowzoo.transforms.autoregressive.block_autoregressive import BlockAutoregressive
 from flowzoo.transforms.autoregressive.masked_autoregressive import MaskedAutoregressive
 from flowzoo.transforms.autoregressive.mixture_autoregressive import MixtureAutoregressive
 from flowzoo.transforms.autoregressive.neural_autoregressive import NeuralAutoregressive
@@ -66,6 +67,7 @@ __all__ = [
     "AffineCoupling",
     "Arcsinh",
     "BatchNorm",
+    "BlockAutoregressive",
     "Chain",
     "ChannelCoupling",
     "ChannelSplineCoupling",

@@ -19,7 +19,7 @@ from flowzoo.zoo.gaussian import gaussian
 from flowzoo.zoo.glow import glow
 from flowzoo.zoo.made import made, made_mog
 from flowzoo.zoo.maf import maf, maf_mog
-from flowzoo.zoo.neural_autoregressive import gaussianization, naf
+from flowzoo.zoo.neural_autoregressive import bnaf, gaussianization, naf
 from flowzoo.zoo.neural_spline import nsf_autoregressive, nsf_coupling
 from flowzoo.zoo.options import check_types
 from flowzoo.zoo.real_nvp import real_nvp
@@ -39,6 +39,7 @@ RECIPES = {
     "maf_mog": maf_mog,
     "naf": naf,
     "gaussianization": gaussianization,
+    "bnaf": bnaf,
     "planar": planar,
     "radial_flow": radial_flow,
     "sylvester": sylvester,

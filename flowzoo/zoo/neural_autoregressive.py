@@ -1,4 +1,4 @@
-"""Neural autoregressive flows and Gaussianization flows, as published."""
+"""Neural autoregressive, block neural autoregressive and Gaussianization flows."""
 
 from collections.abc import Sequence
 
@@ -8,6 +8,7 @@ from flowzoo.bases.factorial import StandardNormal
 from flowzoo.context import ContextSpec
 from flowzoo.flow import Flow
 from flowzoo.transforms import (
+    BlockAutoregressive,
     Chain,
     ConditionalAffine,
     Householder,
@@ -66,6 +67,39 @@ def naf(
                 context_size=context.size if context else 0,
                 rngs=rngs,
             ),
+            Reverse(dim),
+        ]
+        for _ in range(num_layers)
+    ]
+    return Flow(StandardNormal(event_shape), Chain(repeated(blocks, 4)), context)
+
+
+def bnaf(
+    event_shape: tuple[int, ...],
+    *,
+    num_layers: int = 3,
+    hidden_units: Sequence[int] = (8, 8),
+    context: ContextSpec | None = None,
+    rngs: nnx.Rngs,
+) -> Flow:
+    """BNAF of De Cao, Titov, Aziz, "Block neural autoregressive flow", UAI 2019, arXiv 1904.04676.
+
+    Args:
+      event_shape: `(D,)`.
+      num_layers: networks; the order is reversed between each two.
+      hidden_units: units for each coordinate, of each hidden layer of a network.
+      context: what the flow is conditioned on, None for an unconditional flow.
+      rngs: draws the initial weights.
+
+    Raises:
+      ValueError: on an unknown option or an event that is not a vector.
+    """
+    dim = vector_size("bnaf", event_shape)
+    check_layers("bnaf", num_layers)
+    size = context.size if context else 0
+    blocks = [
+        [
+            BlockAutoregressive(dim, hidden_units=hidden_units, context_size=size, rngs=rngs),
             Reverse(dim),
         ]
         for _ in range(num_layers)

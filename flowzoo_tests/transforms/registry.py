@@ -140,6 +140,9 @@ TRANSFORMS = {
     "radial_flow": lambda rngs: T.RadialFlow(3, context_size=2, rngs=rngs),
     "sylvester": lambda rngs: T.Sylvester(4, rank=3, context_size=2, rngs=rngs),
     "sylvester_inverse": lambda rngs: T.Inverse(T.Sylvester(3, num_reflections=2, rngs=rngs)),
+    "block_autoregressive": lambda rngs: T.BlockAutoregressive(
+        3, hidden_units=(3, 2), context_size=2, rngs=rngs
+    ),
     "residual_block": lambda rngs: T.ResidualBlock(
         3, hidden_sizes=(6, 5), context_size=2, rngs=rngs
     ),

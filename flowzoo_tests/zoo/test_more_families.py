@@ -18,6 +18,7 @@ SMALL = {
     "radial_flow": dict(num_layers=5),
     "sylvester": dict(num_layers=2, num_reflections=2),
     "naf": dict(num_layers=2, num_units=3, hidden_sizes=(8,)),
+    "bnaf": dict(num_layers=1, hidden_units=(3,)),
     "residual_flow": dict(num_layers=2, hidden_sizes=(6,)),
     "gaussianization": dict(num_layers=3, num_components=3),
 }
