@@ -49,6 +49,13 @@ LEVELS = (0.1, 0.5, 0.9)
 POINTS, JACOBIANS, WEIGHTS = 1000, 128, 64
 MODELS = {"couplings": "Real NVP", "fully_connected": "fully connected"}
 IMAGE = (8, 8, 1)
+# What pads: the standard deviation of normal noise, and where it is clipped.
+NOISE = {
+    "none": (0.0, math.inf),
+    "zeros": (0.0, math.inf),
+    "gaussian": (1.0, math.inf),
+    "clipped": (1.0, 1.0),
+}
 
 OPTIONS = {
     "toys": Option(
@@ -61,7 +68,7 @@ OPTIONS = {
     "models": Option(tuple(MODELS), "Which flows.", ("couplings",), choices=tuple(MODELS)),
     "digits": Option(1, "Whether the digits are measured too, 1 or 0.", 0, choices=(0, 1)),
     "steps": Option(1200, "Steps of Adam.", 8, least=EPOCHS),
-    "batch": Option(128, "Points in a batch.", least=1),
+    "batch": Option(128, "Points in a batch; of digits half as many.", least=2),
     "seed": Option(0, "Of the points, the noise and the starting values.", least=0),
 }
 
@@ -96,13 +103,11 @@ def digits(settings: SimpleNamespace) -> Task:
     return Task(IMAGE, pool, test)
 
 
-def pad(x: jax.Array, key: jax.Array, kind: str, padding: int) -> jax.Array:
-    """Padded and flattened events `[N, D']` of `x: [N, *shape]`."""
-    if kind != "none":
-        u = jax.random.normal(key, (*x.shape[:-1], padding))
-        u = {"zeros": 0 * u, "gaussian": u, "clipped": jnp.clip(u, -1, 1)}[kind]
-        x = jnp.concatenate([x, u], -1)
-    return x.reshape(len(x), -1)
+def pad(x: jax.Array, key: jax.Array, noise: tuple, padding: int) -> jax.Array:
+    """Padded and flattened events `[N, D']` of `x: [N, *shape]`; `noise` as in `NOISE`."""
+    scale, bound = noise
+    u = jnp.clip(scale * jax.random.normal(key, (*x.shape[:-1], padding)), -bound, bound)
+    return jnp.concatenate([x, u], -1).reshape(len(x), -1)
 
 
 def make_flows(model: str, task: Task, padding: int, seed: int) -> list[Flow]:
@@ -114,11 +119,8 @@ def make_flows(model: str, task: Task, padding: int, seed: int) -> list[Flow]:
     dim = math.prod(shape)
     if model == "fully_connected":
         key = jax.random.key(seed)
-        kind = "gaussian" if padding else "none"
-        return [
-            fully_connected(dim, num_layers=4, data=pad(x[:1200], key, kind, padding), seed=seed)
-            for x in task.pool
-        ]
+        data = [pad(x[:1200], key, NOISE["gaussian"], padding) for x in task.pool]
+        return [fully_connected(dim, num_layers=4, data=x, seed=seed) for x in data]
     if len(shape) == 1:
         config = {"name": "real_nvp", "num_layers": 6, "hidden_sizes": (64,)}
     else:
@@ -136,26 +138,34 @@ def augmented(flow: Flow, task: Task, padding: int) -> Flow:
 
 
 def fit(
-    settings: SimpleNamespace, task: Task, kind: str, padding: int, model: str, batch: int
+    settings: SimpleNamespace,
+    task: Task,
+    kinds: tuple[str, ...],
+    padding: int,
+    model: str,
+    batch: int,
 ) -> dict:
-    """Trains the task's flows and measures them; see `measure`."""
-    seed = settings.seed
-    test_keys = jax.random.split(jax.random.key(seed + 1), len(task.test))
-    test = jnp.asarray(task.test)
-    padded = jax.vmap(lambda x, key: pad(x, key, kind, padding))(test, test_keys)
+    """Trains a flow for each kind and each of the task's sets of data; see `measure`."""
+    seed, count = settings.seed, len(kinds)
+    noise = tuple(jnp.repeat(jnp.array([NOISE[k] for k in kinds]), len(task.test), 0).T)
+    which = jnp.tile(jnp.arange(len(task.test)), count)
+    test_keys = jnp.tile(jax.random.split(jax.random.key(seed + 1), len(task.test)), count)
+    pool, test = jnp.asarray(task.pool), jnp.asarray(task.test)[which]
+    padded = jax.vmap(functools.partial(pad, padding=padding))(test, test_keys, noise)
 
-    def draw(pool, key):
-        rows, noise = jax.random.split(key)
-        x = pool[jax.random.randint(rows, (batch,), 0, len(pool))]
-        return pad(x, noise, kind, padding)
+    def draw(data, key):
+        which, noise = data
+        rows, key = jax.random.split(key)
+        x = pool[which, jax.random.randint(rows, (batch,), 0, pool.shape[1])]
+        return pad(x, key, noise, padding)
 
     def conditioning(flows: Flows) -> np.ndarray:
         return np.asarray(flows.map(jacobian_conditions, padded[:, :JACOBIANS]))
 
     flows, conditions = train(
-        stack(make_flows(model, task, padding, seed)),
+        stack(make_flows(model, task, padding, seed) * count),
         draw,
-        jnp.asarray(task.pool),
+        (which, noise),
         steps=settings.steps - settings.steps % EPOCHS,
         rate=RATE,
         rule="relative" if model == "fully_connected" else "ordinary",
@@ -163,32 +173,37 @@ def fit(
         epochs=EPOCHS,
         each=conditioning,
     )
-    joint = flows.map(lambda flow, x: flow.log_prob(x).mean(), padded)
-    found = {
-        # [epochs + 1, levels, M]
-        "conditions": np.stack([np.quantile(c, LEVELS, axis=1) for c in conditions]),
-        "joint": joint,
-    }
-    if kind == "none":
-        found["nats"] = joint
-    if kind == "gaussian":
 
-        def estimate(flow, x, key):
-            flow = augmented(flow, task, padding)
-            log_p = importance_weighted_log_prob(flow, x, key, num_samples=WEIGHTS)
-            return flow.log_prob(x).mean(), log_p.mean()
+    def evaluate(flow, padded, key):
+        return flow.log_prob(padded).mean(), flow.sample(key, (POINTS,))
 
-        found["bound"], found["nats"] = flows.map(estimate, test, test_keys)
-    draws = flows.map(lambda flow, key: flow.sample(key, (POINTS,)), test_keys)
-    draws = np.asarray(draws).reshape(len(test), POINTS, *task.padded_shape(padding))
+    def estimate(flow, x, key):
+        flow = augmented(flow, task, padding)
+        log_p = importance_weighted_log_prob(flow, x, key, num_samples=WEIGHTS)
+        return flow.log_prob(x).mean(), log_p.mean()
+
+    joint, draws = flows.map(evaluate, padded, test_keys)
+    bounds = flows.map(estimate, test, test_keys) if "gaussian" in kinds else None
+    draws = np.asarray(draws).reshape(len(which), POINTS, *task.padded_shape(padding))
     draws, pads = np.split(draws, [task.shape[-1]], axis=-1)
-    found["padding_size"] = (
-        np.sqrt((pads**2).mean(axis=tuple(range(1, pads.ndim)))) if padding else []
-    )
-    if len(task.shape) == 1:
-        held_out = task.test[:, :POINTS]
-        found["distance"] = [wasserstein(*pair) for pair in zip(draws, held_out, strict=True)]
-        found["samples"] = np.round(draws[:, :250].astype(float), 2)
+    conditions = np.stack([np.quantile(c, LEVELS, axis=1) for c in conditions])
+    found = {}
+    for i, kind in enumerate(kinds):
+        members = slice(i * len(task.test), (i + 1) * len(task.test))
+        # Conditions: [epochs + 1, levels, M].
+        cell = {"conditions": conditions[..., members], "joint": joint[members]}
+        if kind == "none":
+            cell["nats"] = joint
+        if kind == "gaussian":
+            cell["bound"], cell["nats"] = (value[members] for value in bounds)
+        if padding:
+            squares = pads[members] ** 2
+            cell["padding_size"] = np.sqrt(squares.mean(axis=tuple(range(1, squares.ndim))))
+        if len(task.shape) == 1:
+            pairs = zip(draws[members], task.test[:, :POINTS], strict=True)
+            cell["distance"] = [wasserstein(*pair) for pair in pairs]
+            cell["samples"] = np.round(draws[members, :250].astype(float), 2)
+        found[kind] = cell
     return found
 
 
@@ -199,29 +214,30 @@ def jacobian_conditions(flow: Flow, x: jax.Array) -> jax.Array:
 def measure(settings: SimpleNamespace, record: Record) -> dict:
     """Cells of each model and padding: (task, model, kind, dimensions) -> what was measured.
 
-    Values are listed by toy, the digits' lists have one entry: `conditions` (at each epoch and of
-    `LEVELS`), `joint` (the log-density of the padded data, for what it means), `nats`, `bound`,
-    `distance`, `samples`, and `padding_size`, the root mean square of the samples' padding.
+    The kinds of one size are one vmapped program. Values are listed by toy, the digits' lists have
+    one entry: `conditions` (at each epoch and of `LEVELS`), `joint` (the log-density of the padded
+    data, for what it means), `nats`, `bound`, `distance`, `samples`, and `padding_size`, the root
+    mean square of the samples' padding.
     """
-    kinds = [("none", 0)]
-    for size in settings.sizes:
-        kinds += [("zeros", size - 2), ("gaussian", size - 2)]
-    plans = [("planar", planar, {"toys": settings.toys}, kinds)]
+    programs = [(("none",), 0)] + [(("zeros", "gaussian"), size - 2) for size in settings.sizes]
+    plans = [("planar", planar, {"toys": settings.toys}, programs)]
     if settings.digits:
-        kinds = [("none", 0), ("zeros", 1), ("gaussian", 1), ("clipped", 1)]
-        plans.append(("digits", digits, {}, kinds))
+        programs = [(("none",), 0), (("zeros", "gaussian", "clipped"), 1)]
+        plans.append(("digits", digits, {}, programs))
     cells = {}
-    for name, load, options, kinds in plans:
+    for name, load, options, programs in plans:
         task = functools.cache(functools.partial(load, settings))
         batch = settings.batch if name == "planar" else settings.batch // 2
         for model in settings.models:
-            for kind, padding in kinds:
-                key = dict(task=name, model=model, kind=kind, padding=padding, **options)
+            for kinds, padding in programs:
+                key = dict(task=name, model=model, kinds=kinds, padding=padding, **options)
                 key |= dict(steps=settings.steps, batch=batch, seed=settings.seed)
-                cells[name, model, kind, padding] = record.cell(
+                found = record.cell(
                     key,
-                    lambda: fit(settings, task(), kind, padding, model, batch),  # noqa: B023
+                    lambda: fit(settings, task(), kinds, padding, model, batch),  # noqa: B023
                 )
+                for kind in kinds:
+                    cells[name, model, kind, padding] = found[kind]
     wanted = {"toys": settings.toys, "reference": POINTS, "seed": settings.seed}
     reference = record.cell(wanted, lambda: {"distance": reference_distances(settings)})
     return {"settings": settings, "cells": cells, "reference": reference["distance"]}

@@ -14,7 +14,7 @@ TASK = Task((2,), np.random.default_rng(0).normal(size=(1, 1500, 2)).astype(np.f
 @pytest.mark.parametrize("kind", ["zeros", "gaussian", "clipped"])
 def test_padding_lengthens_the_last_axis(kind):
     x = jnp.ones((300, 8, 8, 1))
-    found = np.asarray(pad(x, jax.random.key(0), kind, 1)).reshape(300, 8, 8, 2)
+    found = np.asarray(pad(x, jax.random.key(0), padding.NOISE[kind], 1)).reshape(300, 8, 8, 2)
     assert np.all(found[..., 0] == 1)
     noise = found[..., 1]
     if kind == "zeros":
