@@ -21,7 +21,7 @@ class Split:
     Attributes:
       x: `[N, *raw_shape]`; uint8 where it holds integer levels, otherwise float32.
       labels: `[N]` int32, or None.
-      sources: `[N, D]`, what x is an invertible mixture of, where that is known.
+      sources: `[N, d]`, what x is an invertible mixture of, or the part of it that is known.
     """
 
     x: np.ndarray

@@ -204,7 +204,7 @@ def fit_starts(
         params = jax.tree.map(lambda a: a[best], params)  # noqa: B023
         optimizer = _optimizer(flow, steps, rates, momentum, wait=trained_base and stage == 0)
         train = _trainer(graph, variables, optimizer, steps, batch_size, c_ima_weight)
-        params = train(params, *data, jax.random.fold_in(key, 1 + stage))
+        params = train(params, variables, *data, jax.random.fold_in(key, 1 + stage))
         scores, fitted = _likelihoods(graph, variables, params, *data)
         scores = np.where(np.isfinite(scores), scores, -np.inf)
     order = np.argsort(-scores)
@@ -336,21 +336,25 @@ def _optimizer(flow: Flow, steps: int, rates: tuple[float, float], momentum: flo
 
 
 def _trainer(graph, variables, optimizer, steps: int, batch_size: int, c_ima_weight: float):
-    """Builds `train(params, x, u, key) -> params` for stacked parameters."""
+    """Builds `train(params, variables, x, u, key) -> params` for stacked parameters.
+
+    The variables are arguments, so that the compiled program is the same for other data.
+    """
     flow = merge(graph, variables)
     mode = dict(gradient_rule="multiplicative", batch_statistics=True)
     multiplicative, _ = split(with_modes(flow, **mode))
-    to_multiplicative = to_perturbations(dense_weights(flow), layout="out_in")
+    if c_ima_weight:
+        to_multiplicative = to_perturbations(dense_weights(flow), layout="out_in")
 
-    def loss(params, x, u):
+    def loss(params, variables, x, u):
         return -merge(multiplicative, variables._replace(params=params)).log_prob(x, u).mean()
 
-    def contrast(params, x):
+    def contrast(params, variables, x):
         # Second derivatives, which only the ordinary rule has.
         flow = merge(graph, variables._replace(params=params))
         return c_ima_weight * _contrast(flow.transform, x).mean()
 
-    def train(params, x, u, key):
+    def train(params, variables, x, u, key):
         size = min(batch_size, len(x))
 
         def step(carry, i):
@@ -359,9 +363,9 @@ def _trainer(graph, variables, optimizer, steps: int, batch_size: int, c_ima_wei
             batch = x[rows], None if u is None else u[rows]
 
             def one(params, state):
-                gradients = jax.grad(loss)(params, *batch)
+                gradients = jax.grad(loss)(params, variables, *batch)
                 if c_ima_weight:
-                    more = jax.grad(contrast)(params, batch[0])
+                    more = jax.grad(contrast)(params, variables, batch[0])
                     more, _ = to_multiplicative.update(more, to_multiplicative.init(params), params)
                     gradients = jax.tree.map(jnp.add, gradients, more)
                 updates, state = optimizer.update(gradients, state, params)

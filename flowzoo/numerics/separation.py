@@ -15,8 +15,8 @@ class Matching(NamedTuple):
     """Which found source is which true one.
 
     Attributes:
-      order: `[D]`: true source i is found source `order[i]`.
-      correlation: `[D]`, of these pairs, with its sign.
+      order: `[d]`: true source i is found source `order[i]`.
+      correlation: `[d]`, of these pairs, with its sign.
     """
 
     order: np.ndarray
@@ -27,24 +27,25 @@ def match(sources: np.ndarray, found: np.ndarray, method: str = "pearson") -> Ma
     """Pairs true and found sources such that the absolute correlations have the largest sum.
 
     Args:
-      sources: `[N, D]`.
-      found: `[N, D]`.
+      sources: `[N, d]`.
+      found: `[N, D]`, D ≥ d: where some true sources are not known, their found ones stay over.
       method: `pearson`, or `spearman`, the correlation of ranks, which does not change under an
         increasing function of a source.
 
     Raises:
-      ValueError: if the shapes differ, there are fewer than two rows, a number is not finite, a
-        column is constant, or the method is unknown.
+      ValueError: if the numbers of rows differ or are below two, fewer sources are found than there
+        are, a number is not finite, a column is constant, or the method is unknown.
     """
     if method not in CORRELATIONS:
         raise ValueError(f"method is {method!r}, expected one of {', '.join(CORRELATIONS)}.")
     arrays = []
     for name, a in (("sources", sources), ("found", found)):
         a = np.asarray(a, np.float64)
-        if a.ndim != 2 or len(a) < 2 or a.shape != np.shape(sources):
+        rows, dim = np.shape(sources) if np.ndim(sources) == 2 else (0, 0)
+        if a.ndim != 2 or rows < 2 or len(a) != rows or a.shape[1] < dim:
             raise ValueError(
                 f"mcc got sources of shape {np.shape(sources)} and found ones of shape "
-                f"{np.shape(found)}, expected [N, D] for both, with N at least 2."
+                f"{np.shape(found)}, expected [N, d] and [N, D], with N at least 2 and D ≥ d."
             )
         if not np.all(np.isfinite(a)):
             raise ValueError(f"mcc got {name} with NaN or infinity, expected finite numbers.")

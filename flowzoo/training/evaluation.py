@@ -107,6 +107,12 @@ def test_results(flow: Flow, dataset: Dataset) -> dict[str, Any]:
     if dataset.bits_per_dim:
         log_det = -jax.jit(dataset.preprocessing.inverse_and_log_det)(x)[1]
         results["bits_per_dim"] = float(bits_per_dim(values, log_det, x[0].size).mean())
-    if (sources := dataset.test.sources) is not None and flow.base.event_shape == sources.shape[1:]:
-        results["mcc"] = mcc(sources, jax.jit(lambda flow, x: flow.transform.forward(x))(flow, x))
+    if (sources := dataset.test.sources) is not None:
+        context = None if flow.context is None else dataset.test.labels
+        results["mcc"] = mcc(sources, _latents(flow, x, context))
     return results
+
+
+@jax.jit
+def _latents(flow: Flow, x: jax.Array, context: jax.Array | None) -> jax.Array:
+    return flow.transform.forward(x, flow.encode_context(context))

@@ -36,6 +36,12 @@ def test_mcc_assigns_and_does_not_take_the_largest_of_each():
     assert ica.mcc(s, found) == pytest.approx((1 + 0.5 / np.sqrt(1.25)) / 2, abs=0.01)
 
 
+def test_mcc_of_some_sources_leaves_the_other_found_ones_over():
+    s = sources()
+    assert ica.mcc(s[:, [3, 1]], -2 * s) == pytest.approx(1, abs=1e-12)
+    np.testing.assert_array_equal(ica.match(s[:, [3, 1]], -2 * s).order, [3, 1])
+
+
 def test_mcc_of_unrelated_sources_is_small():
     rng = np.random.default_rng(2)
     assert ica.mcc(rng.normal(size=(20_000, 5)), rng.normal(size=(20_000, 5))) < 0.02
@@ -44,7 +50,8 @@ def test_mcc_of_unrelated_sources_is_small():
 @pytest.mark.parametrize(
     ("found", "message"),
     [
-        (np.zeros((500, 3)), r"found ones of shape \(500, 3\), expected \[N, D\] for both"),
+        (np.zeros((500, 3)), r"found ones of shape \(500, 3\), expected \[N, d\] and \[N, D\]"),
+        (np.zeros((499, 4)), r"found ones of shape \(499, 4\), expected \[N, d\] and \[N, D\]"),
         (np.ones((500, 4)), "found whose column 0 is constant"),
         (np.full((500, 4), np.nan), "found with NaN or infinity"),
     ],
