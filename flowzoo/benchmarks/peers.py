@@ -1,13 +1,13 @@
 """Evaluating, sampling and training the same flows in several libraries.
 
-    python -m flowzoo.benchmarks.peers [--flows=maf,real_nvp] [--libraries=flowjax,zuko]
+    python -m flowzoo.benchmarks.peers [--flows=maf,nsf,real_nvp] [--libraries=flowjax,zuko]
         [--what=log_prob,train_step,sample,epoch] [--dim=63] [--batch=1000] [--samples=100]
 
-The flows are those of `flowzoo.benchmarks.peer_flows`: MAF of 5 layers and Real NVP of 10, 512
-hidden units, float32. log_prob and one Adam step of `--batch` points and `--samples` samples, all
-in `--dim` dimensions; and an epoch of MAF: 100,000 points in 6 dimensions, batches of 100, by the
-library's own training loop, `flowjax.train.fit_to_data` for one; for PyTorch by slices of a random
-permutation. All in one process with as many threads each as there are cores, taking turns; a
+The flows are those of `flowzoo.benchmarks.peer_flows`: MAF and NSF of 5 layers and Real NVP of 10,
+512 hidden units, float32. log_prob and one Adam step of `--batch` points and `--samples` samples,
+all in `--dim` dimensions; and an epoch of MAF: 100,000 points in 6 dimensions, batches of 100, by
+the library's own training loop, `flowjax.train.fit_to_data` for one; for PyTorch by slices of a
+random permutation. All in one process with as many threads each as there are cores, taking turns; a
 library that cannot be imported is reported and left out.
 """
 
