@@ -61,7 +61,9 @@ def test_two_by_two_conditioning():
 
 
 def test_the_study(tmp_path):
-    few = {"toys": ("moons",), "deltas": (0.5,), "widths": (8,), "steps": 20}
+    few = {"toys": ("moons",), "deltas": (0.5,), "widths": (8,), "steps": 2}
+    few |= {"models": tuple(three_couplings.MODELS), "penalties": (0.0, 0.1)}
     found = STUDY.measure(settings(STUDY, few, smoke=True), Record(None, STUDY.name))
     assert "three couplings | 8 units | 0.1 |" in STUDY.table(found)
+    assert "fully connected, 3 layers | 2 bins | 0.1 |" in STUDY.table(found)
     STUDY.draw(found).savefig(tmp_path / "a.png")
