@@ -26,6 +26,7 @@ LESS = {
         "DELTAS": (1.0, 0.5),
         "COUPLINGS": 1,
     },
+    "nonlinear_ica": {"STAGES": ((1, 5),), "ROWS": 30},
     "pretrained": {"CLIMB_STEPS": 20, "LANGEVIN_STEPS": 30, "GALLERY": 4},
     "relative_gradient": {"SIZES": (32, 64), "LAYERS": 2, "STEPS": (3, 50), "EPOCHS": 1},
     "train_your_own": {"EPOCHS": 1},
