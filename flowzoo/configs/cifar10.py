@@ -10,22 +10,12 @@ The baselines follow the protocol of Papamakarios et al. 2017 with random degree
 layers of 1,024 units; the paper tries 2,048 and one layer too.
 """
 
+from flowzoo.configs import mnist
 from flowzoo.configs.baselines import baselines, glow, real_nvp_image
 from flowzoo.training.config import choose
 
 ENTRIES = {
-    "learned": dict(
-        title="Fully connected flow, learned maps",
-        model=dict(name="fully_connected_learned", num_layers=2, after_dense=("radial",)),
-        optimizer=dict(learning_rate=2e-3, schedule="cosine", dense_learning_rate=2e-4),
-        num_epochs=20,
-    ),
-    "paper": dict(
-        title="Fully connected flow",
-        model="fully_connected",
-        optimizer=dict(learning_rate=1e-4),
-        num_epochs=100,
-    ),
+    **{entry: mnist.ENTRIES[entry] for entry in ("learned", "paper")},
     **baselines((1024, 1024), degrees="random"),
     "real_nvp_image": real_nvp_image((32, 32, 3)),
     "glow": glow((32, 32, 3), num_scales=3),

@@ -3,12 +3,11 @@
 from collections.abc import Iterable
 from typing import Literal
 
-import jax
 import jax.numpy as jnp
 import optax
 
 from flowzoo.relative.kernels import relative_kernel_gradient
-from flowzoo.relative.selection import leaves_by_path, select_by_name
+from flowzoo.relative.selection import as_patterns, on_selected, select_by_name
 
 
 def scale_by_relative_kernels(
@@ -46,14 +45,15 @@ def scale_by_relative_kernels(
         or a kernel has another shape or more taps than the image has pixels; in `update` without
         `params`.
     """
-    patterns = (kernels,) if isinstance(kernels, str) else tuple(kernels)
+    patterns = as_patterns(kernels)
     if layout not in ("hwio", "hwoi"):
         raise ValueError(f"The layout is {layout!r}, expected 'hwio' or 'hwoi'.")
     if variant not in ("relative", "transposed"):
         raise ValueError(f"The variant is {variant!r}, expected 'relative' or 'transposed'.")
 
     def selected(leaves):
-        for path in select_by_name(leaves, patterns):
+        paths = select_by_name(leaves, patterns)
+        for path in paths:
             shape = jnp.shape(leaves[path])
             fits = len(shape) == 4 and shape[2] == shape[3]
             if not fits or shape[0] > size[0] or shape[1] > size[1]:
@@ -62,29 +62,15 @@ def scale_by_relative_kernels(
                     f"{shape}, expected [k, k, C, C] with at most {size[0]} × {size[1]} taps: "
                     "select only invertible convolutions, and pass the size of their images."
                 )
-            yield path
+        return paths
 
-    def init(params: optax.Params) -> optax.EmptyState:
-        leaves = leaves_by_path(params)
-        if leaves:
-            list(selected(leaves))
-        return optax.EmptyState()
-
-    def update(updates, state, params=None, **extra_args):
-        del extra_args
-        if params is None:
-            raise ValueError(
-                "The relative gradient depends on the parameters' values: call "
-                "`update(gradients, state, params)`, got params=None."
-            )
-        values, new = leaves_by_path(params), leaves_by_path(updates)
-        for path in selected(values):
+    def change(paths, values, new):
+        for path in paths:
             if path in new:
                 g, k = new[path], values[path]
                 if layout == "hwio":
                     g, k = g.mT, k.mT
                 g = relative_kernel_gradient(g, k, size, variant)
                 new[path] = g.mT if layout == "hwio" else g
-        return jax.tree.structure(updates).unflatten(new.values()), state
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return on_selected(selected, change)

@@ -8,23 +8,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from flowzoo.relative.selection import leaves_by_path, select
+from flowzoo.relative.selection import as_patterns, leaves_by_path, on_selected, select
 
 BIAS_NAMES: Mapping[str, str] = types.MappingProxyType(
     {"kernel": "bias", "weight": "bias", "w": "b", "W": "b"}
 )
 Layout = Literal["in_out", "out_in"]
-
-
-def as_patterns(weights: str | Iterable[str]) -> tuple[str, ...]:
-    """The paths as a tuple; raises ValueError if there are none."""
-    patterns = (weights,) if isinstance(weights, str) else tuple(weights)
-    if not patterns:
-        raise ValueError(
-            "The relative gradient got no paths in `weights`: name the square matrices it is for, "
-            "for example weights='params/Dense_*/kernel'."
-        )
-    return patterns
 
 
 def per_matrix(
@@ -52,35 +41,16 @@ def per_matrix(
     if layout not in ("in_out", "out_in"):
         raise ValueError(f"The layout is {layout!r}, expected 'in_out' or 'out_in'.")
 
-    def init(params: optax.Params) -> optax.EmptyState:
-        leaves = leaves_by_path(params)
-        if leaves:  # optax probes `init` with placeholders that have no leaves.
-            select(leaves, patterns, bias_names)
-        return optax.EmptyState()
-
-    def update(
-        updates: optax.Updates,
-        state: optax.EmptyState,
-        params: optax.Params | None = None,
-        **extra_args,
-    ) -> tuple[optax.Updates, optax.EmptyState]:
-        del extra_args
-        if params is None:
-            raise ValueError(
-                "The relative gradient depends on the parameters' values: call "
-                "`update(gradients, state, params)`, got params=None."
-            )
-        values, new = leaves_by_path(params), leaves_by_path(updates)
-        for weight, bias in select(values, patterns, bias_names).items():
+    def change(chosen, values, new):
+        for weight, bias in chosen.items():
             if weight not in new:
                 continue
             arguments = values[weight], values.get(bias), new[weight], new.get(bias)
             new[weight], new_bias = _apply(formula, layout, *arguments)
             if new_bias is not None:
                 new[bias] = new_bias
-        return jax.tree.structure(updates).unflatten(new.values()), state
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return on_selected(lambda leaves: select(leaves, patterns, bias_names), change)
 
 
 def _apply(formula, layout, weight, bias, weight_update, bias_update):

@@ -1,6 +1,6 @@
 """Square matrices of a pytree, and the biases beside them, selected by path."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 import fnmatch
 
 import jax
@@ -10,6 +10,17 @@ import optax
 from flowzoo.numerics.named_arrays import leaf_path
 
 Path = tuple[str, ...]
+
+
+def as_patterns(weights: str | Iterable[str]) -> tuple[str, ...]:
+    """The paths as a tuple; raises ValueError if there are none."""
+    patterns = (weights,) if isinstance(weights, str) else tuple(weights)
+    if not patterns:
+        raise ValueError(
+            "The relative gradient got no paths in `weights`: name the square matrices it is for, "
+            "for example weights='params/Dense_*/kernel'."
+        )
+    return patterns
 
 
 def leaves_by_path(tree: optax.Params) -> dict[Path, jax.Array]:
@@ -60,6 +71,45 @@ def select(
             )
         selected[path] = bias
     return selected
+
+
+def on_selected(
+    select_from: Callable[[Mapping[Path, jax.Array]], Iterable],
+    change: Callable[[Iterable, Mapping[Path, jax.Array], dict[Path, jax.Array]], None],
+) -> optax.GradientTransformationExtraArgs:
+    """A transformation without a state that changes some of the updates.
+
+    Args:
+      select_from: what is selected among the parameters; raises ValueError on a wrong one.
+      change: takes what was selected, parameters and updates by path, and changes the updates.
+
+    Raises:
+      ValueError: in `init` and `update` as `select_from`; in `update` without `params`.
+    """
+
+    def init(params: optax.Params) -> optax.EmptyState:
+        leaves = leaves_by_path(params)
+        if leaves:  # optax probes `init` with placeholders that have no leaves.
+            select_from(leaves)
+        return optax.EmptyState()
+
+    def update(
+        updates: optax.Updates,
+        state: optax.EmptyState,
+        params: optax.Params | None = None,
+        **extra_args,
+    ) -> tuple[optax.Updates, optax.EmptyState]:
+        del extra_args
+        if params is None:
+            raise ValueError(
+                "The relative gradient depends on the parameters' values: call "
+                "`update(gradients, state, params)`, got params=None."
+            )
+        values, new = leaves_by_path(params), leaves_by_path(updates)
+        change(select_from(values), values, new)
+        return jax.tree.structure(updates).unflatten(new.values()), state
+
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 def _matches(name: str, pattern: str) -> bool:

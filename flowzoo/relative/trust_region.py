@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from flowzoo.relative.selection import leaves_by_path, select
+from flowzoo.relative.selection import as_patterns, on_selected, select
 
 
 def limit_relative_change(
@@ -40,35 +40,16 @@ def limit_relative_change(
     Cardoso, Laheld, "Equivariant adaptive source separation", IEEE Transactions on Signal
     Processing 1996.
     """
-    patterns = (weights,) if isinstance(weights, str) else tuple(weights)
+    patterns = as_patterns(weights)
     if not 0 < max_change < 1:
         raise ValueError(f"max_change is {max_change}, expected a number between 0 and 1.")
 
-    def init(params: optax.Params) -> optax.EmptyState:
-        leaves = leaves_by_path(params)
-        if leaves:
-            select(leaves, patterns, {})
-        return optax.EmptyState()
-
-    def update(
-        updates: optax.Updates,
-        state: optax.EmptyState,
-        params: optax.Params | None = None,
-        **extra_args,
-    ) -> tuple[optax.Updates, optax.EmptyState]:
-        del extra_args
-        if params is None:
-            raise ValueError(
-                "The trust region depends on the parameters' values: call "
-                "`update(gradients, state, params)`, got params=None."
-            )
-        values, new = leaves_by_path(params), leaves_by_path(updates)
-        for path in select(values, patterns, {}):
+    def change(chosen, values, new):
+        for path in chosen:
             if path in new:
                 new[path] = _shorten(new[path], values[path], max_change)
-        return jax.tree.structure(updates).unflatten(new.values()), state
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return on_selected(lambda leaves: select(leaves, patterns, {}), change)
 
 
 def _shorten(step: jax.Array, weight: jax.Array, max_change: float) -> jax.Array:
