@@ -20,7 +20,12 @@ ENTRIES = {
             num_layers=2,
             after_dense=("radial", "divisive_normalization"),
         ),
-        optimizer=dict(learning_rate=3e-3, schedule="cosine"),
+        optimizer=dict(
+            name="relative_muon",
+            learning_rate=1e-2,
+            dense_learning_rate=3e-2,
+            schedule="cosine",
+        ),
         parameter_average=0.99,
         num_epochs=100,
     ),
