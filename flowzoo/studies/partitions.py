@@ -262,7 +262,7 @@ def draw(found: dict) -> Figure:
             axes.plot(settings.couplings, [v.mean() for v in values], style, label=kind)
         axes.set(xscale="log", xlabel="couplings K", title=f"{name}, {shape}", ylabel="test nats")
         axes.set_xticks(settings.couplings, map(str, settings.couplings), minor=False)
-        axes.tick_params(axis="x", which="minor", bottom=False)
+        axes.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
         axes.legend(fontsize=7)
     return figure
 

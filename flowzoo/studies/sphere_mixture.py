@@ -171,7 +171,7 @@ def draw(found: dict) -> Figure:
             axes.set(xscale="log", yscale="log", title=f"D = {dim}, K = {k}")
             axes.set_xticks(settings.depths, map(str, settings.depths), minor=False)
             axes.set_xlabel("layers")
-            axes.tick_params(axis="x", which="minor", bottom=False)
+            axes.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
         apart = found["separation"][dim]
         axes = panels[-1][j]
         for name, color in (("distances", "C0"), ("nearest", "C1")):
@@ -183,7 +183,7 @@ def draw(found: dict) -> Figure:
         axes.axhline(2 * SCALE * np.sqrt(dim), color="grey", linestyle="--", linewidth=0.8)
         axes.set(xscale="log", ylim=(0, None), xlabel="K", title=f"D = {dim}: between means")
         axes.set_xticks(settings.components, map(str, settings.components), minor=False)
-        axes.tick_params(axis="x", which="minor", bottom=False)
+        axes.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
     for row in panels[:-1]:
         row[0].set_ylabel("gap (nats)")
     panels[-1][0].set_ylabel("distance")
