@@ -28,7 +28,7 @@ ROOMS = {
     "training": "From a config and a dataset to a trained flow in a workdir.",
     "reporting": "Published numbers, records, tables, plots and diagnostics.",
     "pretrained": "The registry, the loader and the cards.",
-    "fitting": "From an array to a trained flow.",
+    "fitting": "From an array or a log-density to a trained flow.",
     "ica": "Metrics, generators and fits for independent component analysis.",
     "integrations": "Flows inside other libraries.",
     "studies": "Questions, each with a program, a table and a picture.",
