@@ -170,8 +170,9 @@ def table(found: dict) -> str:
             if any(row):
                 yield [words, *(_mean(cell, value, digits) for cell in row)]
 
+    seeds = f"seeds 1 to {settings.seeds}" if settings.seeds > 1 else "seed 1"
     head = (
-        f"Mean ± standard deviation over data seeds 1 to {settings.seeds}: "
+        f"Mean ± standard deviation over data {seeds}: "
         f"{settings.segments} segments of {settings.rows:,} rows"
     )
     return "\n\n".join(
