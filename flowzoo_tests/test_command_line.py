@@ -235,7 +235,8 @@ def test_two_processes_train_as_one_and_one_writes(trained, tmp_path):
     assert ["test log-likelihood" in out for out, _ in printed] == [True, False]
     results = json.loads((tmp_path / "shared" / "results.json").read_text())
     alone = json.loads((trained[0] / "runs/digits/learned-smoke/results.json").read_text())
-    assert results["log_likelihood_nats"] == pytest.approx(alone["log_likelihood_nats"], rel=1e-5)
+    # Sums in another order, in float32; the orthogonalisation of relative Muon amplifies it.
+    assert results["log_likelihood_nats"] == pytest.approx(alone["log_likelihood_nats"], rel=2e-4)
     lines = (tmp_path / "shared" / "metrics.jsonl").read_text().splitlines()
     assert len(lines) == 1
     # One of metrics and one of the sample picture.

@@ -105,7 +105,7 @@ def test_only_active_pairs_count(positive):
 
 
 def test_the_study(tmp_path):
-    few = {"dims": (4,), "pairs": (1, 4), "matrices": 2, "steps": 30}
+    few = dict(dims=(4,), pairs=(1, 4), matrices=2, steps=30, scales=("positive", "signed"))
     chosen = settings(STUDY, few)
     found = STUDY.measure(chosen, Record(tmp_path / "a.json", STUDY.name))
     assert "| one LU layer | " in STUDY.table(found)
