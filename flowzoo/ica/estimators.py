@@ -218,10 +218,8 @@ def fit_starts(
     return Unmixing(found, scores[order], time.monotonic() - began)
 
 
-def check_data(
-    function: str, x: np.ndarray, u: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray | None, ContextSpec | None]:
-    """The arrays as float32 and int32 or float32, and what u is; see `fit` for what is refused."""
+def check_mixtures(function: str, x: np.ndarray) -> np.ndarray:
+    """Finite mixtures `[N, D]` of floating-point numbers, N ≥ max(2, D), or a ValueError."""
     x = np.asarray(x)
     if x.ndim != 2 or not np.issubdtype(x.dtype, np.floating):
         raise ValueError(
@@ -235,6 +233,15 @@ def check_data(
             f"{function} got {rows} rows of {dim} mixtures, expected at least as many rows as "
             "sources; is the array transposed?"
         )
+    return x
+
+
+def check_data(
+    function: str, x: np.ndarray, u: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray | None, ContextSpec | None]:
+    """The arrays as float32 and int32 or float32, and what u is; see `fit` for what is refused."""
+    x = check_mixtures(function, x)
+    rows = len(x)
     x = x.astype(np.float32)
     if u is None:
         _warn("there is no u")

@@ -9,9 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from flowzoo.bases.factorial import FACTORIAL
-from flowzoo.data.dataset import check_finite
 from flowzoo.flow import Flow
-from flowzoo.ica.estimators import Unmixing
+from flowzoo.ica.estimators import Unmixing, check_mixtures
 from flowzoo.transforms import Dense
 from flowzoo.transforms.linear.whiten import whitening
 
@@ -59,19 +58,8 @@ def fit_linear(
     preconditioning with Hessian approximations", arXiv 1706.08171.
     """
     began = time.monotonic()
-    x = np.asarray(x)
-    if x.ndim != 2 or not np.issubdtype(x.dtype, np.floating):
-        raise ValueError(
-            f"fit_linear got x of shape {x.shape} and dtype {x.dtype}, expected floating-point "
-            "mixtures [N, D]."
-        )
-    check_finite(x, "x")
+    x = check_mixtures("fit_linear", x)
     rows, dim = x.shape
-    if rows < max(2, dim):
-        raise ValueError(
-            f"fit_linear got {rows} rows of {dim} mixtures, expected at least as many rows as "
-            "sources; is the array transposed?"
-        )
     if family not in FAMILIES:
         raise ValueError(f"The family is {family!r}, expected one of {', '.join(FAMILIES)}.")
     if not (tolerance > 0 and max_steps >= 1):
