@@ -99,11 +99,22 @@ def iterate(sweep, x: jax.Array) -> jax.Array:
 
 def solve_unit_triangular(matvec, b: jax.Array) -> jax.Array:
     """Solves `(I + N) v = b`, N strictly lower (or upper) triangular, for `matvec(v) = v + N v`."""
+    return solve_by_sweeps(iterate, matvec, b)
+
+
+def solve_by_sweeps(repeat: Callable, matvec: Callable, b: jax.Array) -> jax.Array:
+    """Solves `(I + J) v = b` for `matvec(v) = v + J v`, where `v ← b − J v` converges.
+
+    Args:
+      repeat: `repeat(sweep, start)` is what the sweep `v ← sweep(v)` converges to.
+      matvec: linear.
+      b: the right-hand side.
+    """
 
     def solve(matvec, b):
-        # Scaled to order one, so that the tolerance of `iterate` is relative to b.
+        # Scaled to order one, so that the tolerance of `repeat` is relative to b.
         scale = jnp.max(jnp.abs(b), axis=-1, keepdims=True)
         scale = jnp.where(scale > 0, scale, 1)
-        return scale * iterate(lambda v: b / scale + v - matvec(v), b / scale)
+        return scale * repeat(lambda v: b / scale + v - matvec(v), b / scale)
 
     return jax.lax.custom_linear_solve(matvec, b, solve, transpose_solve=solve)

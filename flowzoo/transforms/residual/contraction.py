@@ -7,6 +7,7 @@ from flax import nnx
 import jax
 import jax.numpy as jnp
 
+from flowzoo.numerics.root_finding import solve_by_sweeps
 from flowzoo.numerics.shapes import check_context
 from flowzoo.transforms.transform import Transform
 
@@ -131,14 +132,7 @@ class ResidualBlock(Transform):
 
 def _solve_tangent(matvec, b: jax.Array) -> jax.Array:
     """Solves `(I + J) v = b` for a contraction J and `matvec(v) = v + J v`."""
-
-    def solve(matvec, b):
-        # Scaled to order one, so that the tolerance is relative to b.
-        scale = jnp.max(jnp.abs(b), axis=-1, keepdims=True)
-        scale = jnp.where(scale > 0, scale, 1)
-        return scale * fixed_point(lambda v: b / scale + v - matvec(v), b / scale)
-
-    return jax.lax.custom_linear_solve(matvec, b, solve, transpose_solve=solve)
+    return solve_by_sweeps(fixed_point, matvec, b)
 
 
 def fixed_point(sweep: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
