@@ -202,9 +202,19 @@ def fit_starts(
     for stage, (starts, steps) in enumerate(stages):
         best = np.argsort(-scores)[:starts]
         params = jax.tree.map(lambda a: a[best], params)  # noqa: B023
-        optimizer = _optimizer(flow, steps, rates, momentum, wait=trained_base and stage == 0)
-        train = _trainer(graph, variables, optimizer, steps, batch_size, c_ima_weight)
-        params = train(params, variables, *data, jax.random.fold_in(key, 1 + stage))
+        params = _train(
+            params,
+            variables,
+            *data,
+            jax.random.fold_in(key, 1 + stage),
+            graph=graph,
+            steps=steps,
+            rates=tuple(rates),
+            momentum=momentum,
+            wait=trained_base and stage == 0,
+            batch_size=batch_size,
+            c_ima_weight=c_ima_weight,
+        )
         scores, fitted = _likelihoods(graph, variables, params, *data)
         scores = np.where(np.isfinite(scores), scores, -np.inf)
     order = np.argsort(-scores)
@@ -342,48 +352,52 @@ def _optimizer(flow: Flow, steps: int, rates: tuple[float, float], momentum: flo
     )
 
 
-def _trainer(graph, variables, optimizer, steps: int, batch_size: int, c_ima_weight: float):
-    """Builds `train(params, variables, x, u, key) -> params` for stacked parameters.
+@functools.partial(
+    jax.jit,
+    static_argnames=("graph", "steps", "rates", "momentum", "wait", "batch_size", "c_ima_weight"),
+)
+def _train(
+    params, variables, x, u, key, *, graph, steps, rates, momentum, wait, batch_size, c_ima_weight
+):
+    """Trains stacked parameters.
 
-    The variables are arguments, so that the compiled program is the same for other data.
+    All arrays are arguments, so that a process compiles one program for all data of a shape.
     """
     flow = merge(graph, variables)
+    optimizer = _optimizer(flow, steps, rates, momentum, wait=wait)
     mode = dict(gradient_rule="multiplicative", batch_statistics=True)
     multiplicative, _ = split(with_modes(flow, **mode))
     if c_ima_weight:
         to_multiplicative = to_perturbations(dense_weights(flow), layout="out_in")
 
-    def loss(params, variables, x, u):
+    def loss(params, x, u):
         return -merge(multiplicative, variables._replace(params=params)).log_prob(x, u).mean()
 
-    def contrast(params, variables, x):
+    def contrast(params, x):
         # Second derivatives, which only the ordinary rule has.
         flow = merge(graph, variables._replace(params=params))
         return c_ima_weight * _contrast(flow.transform, x).mean()
 
-    def train(params, variables, x, u, key):
-        size = min(batch_size, len(x))
+    size = min(batch_size, len(x))
 
-        def step(carry, i):
-            params, state = carry
-            rows = jax.random.randint(jax.random.fold_in(key, i), (size,), 0, len(x))
-            batch = x[rows], None if u is None else u[rows]
+    def step(carry, i):
+        params, state = carry
+        rows = jax.random.randint(jax.random.fold_in(key, i), (size,), 0, len(x))
+        batch = x[rows], None if u is None else u[rows]
 
-            def one(params, state):
-                gradients = jax.grad(loss)(params, variables, *batch)
-                if c_ima_weight:
-                    more = jax.grad(contrast)(params, variables, batch[0])
-                    more, _ = to_multiplicative.update(more, to_multiplicative.init(params), params)
-                    gradients = jax.tree.map(jnp.add, gradients, more)
-                updates, state = optimizer.update(gradients, state, params)
-                return optax.apply_updates(params, updates), state
+        def one(params, state):
+            gradients = jax.grad(loss)(params, *batch)
+            if c_ima_weight:
+                more = jax.grad(contrast)(params, batch[0])
+                more, _ = to_multiplicative.update(more, to_multiplicative.init(params), params)
+                gradients = jax.tree.map(jnp.add, gradients, more)
+            updates, state = optimizer.update(gradients, state, params)
+            return optax.apply_updates(params, updates), state
 
-            return jax.vmap(one)(params, state), None
+        return jax.vmap(one)(params, state), None
 
-        carry = params, jax.vmap(optimizer.init)(params)
-        return jax.lax.scan(step, carry, jnp.arange(steps))[0][0]
-
-    return jax.jit(train)
+    carry = params, jax.vmap(optimizer.init)(params)
+    return jax.lax.scan(step, carry, jnp.arange(steps))[0][0]
 
 
 @functools.partial(jax.jit, static_argnums=0)
