@@ -258,7 +258,8 @@ def table(found: dict) -> str:
     def number(values, i, form=".2f"):
         if values is None or values[i] is None:
             return None
-        return f"{values[i]:{form}}"
+        # Zeros may end at any number.
+        return f"{values[i]:{form if abs(values[i]) < 1e6 else '.3g'}}"
 
     rows = []
     names = {"planar": list(settings.toys), "digits": ["digits"]}

@@ -68,3 +68,9 @@ def test_the_study(tmp_path):
     found = STUDY.measure(settings(STUDY, few), Record(None, STUDY.name))
     assert "| digits | image | conv1x1 |" in STUDY.table(found)
     STUDY.draw(found).savefig(tmp_path / "a.png")
+
+
+def test_more_dense_layers_than_parameters_are_refused():
+    chosen = settings(STUDY, {"shapes": ("flat",), "couplings": (2, 25)})
+    with pytest.raises(ValueError, match="--couplings got 25 for flat digits, expected at most 24"):
+        STUDY.measure(chosen, Record(None, STUDY.name))
