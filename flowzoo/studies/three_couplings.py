@@ -250,7 +250,7 @@ def draw(found: dict) -> Figure:
             panels[k][i].set(xlim=(-2.5, 2.5), ylim=(-2.5, 2.5), xticks=[], yticks=[])
             panels[k][i].set_title(title, size=8)
     panels[0][0].set_ylabel("W2 of samples to data")
-    panels[0][0].legend(fontsize=6)
+    panels[0][-1].legend(fontsize=6, loc="upper right")
     return figure
 
 
