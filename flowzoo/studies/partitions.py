@@ -272,6 +272,7 @@ def table(found: dict) -> str:
 def draw(found: dict) -> Figure:
     settings, cells = found["settings"], found["cells"]
     groups = list(dict.fromkeys(key[:2] for key in cells))
+    colors = list(dict.fromkeys((*FLAT, *IMAGES)))
     figure = Figure(figsize=(5 * len(groups), 4), layout="constrained")
     panels = figure.subplots(1, len(groups), squeeze=False)[0]
     for axes, (name, shape) in zip(panels, groups, strict=True):
@@ -279,7 +280,7 @@ def draw(found: dict) -> Figure:
             values = [
                 np.array(cells[name, shape, kind, k]["nats"], float) for k in settings.couplings
             ]
-            style = "k--" if kind == FULLY_CONNECTED else "o-"
+            style = "k--" if kind == FULLY_CONNECTED else f"C{colors.index(kind)}o-"
             axes.plot(settings.couplings, [v.mean() for v in values], style, label=kind)
         axes.set(xscale="log", xlabel="couplings K", title=f"{name}, {shape}", ylabel="test nats")
         axes.set_xticks(settings.couplings, map(str, settings.couplings), minor=False)
