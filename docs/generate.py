@@ -10,6 +10,8 @@ import shutil
 import flowzoo
 from flowzoo.pretrained import show_pretrained
 from flowzoo.pretrained.card import markdown
+from flowzoo.reporting.plots import learning_curve
+from flowzoo.reporting.records import read_records
 
 DOCS = pathlib.Path(__file__).parent
 PACKAGE = pathlib.Path(flowzoo.__file__).parent
@@ -37,6 +39,7 @@ ROOMS = {
 
 def main() -> None:
     """Writes all generated pages, and only those that changed."""
+    (DOCS / "models").mkdir(exist_ok=True)
     written = {*reference(), *models(), *studies(), *notebooks()}
     for folder in ("reference", "models", "notebooks"):
         for path in (DOCS / folder).glob("*"):
@@ -88,13 +91,22 @@ def modules() -> list[str]:
 
 
 def models() -> list[pathlib.Path]:
-    """One page for each packaged model: its card, with a picture of its samples."""
-    pages = []
+    """One page for each packaged model: its card, with its samples and its learning curve."""
+    pages, records = [], {run.name: run for run in read_records(DOCS.parent / "results")}
     for entry in flowzoo.list_pretrained():
-        heading, rest = markdown(show_pretrained(entry.name)).split("\n", 1)
+        card = show_pretrained(entry.name)
+        heading, rest = markdown(card).split("\n", 1)
         picture = DOCS / "images" / "models" / f"{entry.name}.png"
         shown = f"\n![Samples of the model](../images/models/{picture.name})\n"
         text = heading + "\n" + (shown if picture.exists() else "") + rest
+        text += "\n## Learning curve\n\n"
+        if curve := records[card["run"]["name"]].learning_curve:
+            pages.append(DOCS / "models" / f"{entry.name}_curve.png")
+            rows = zip(*curve.values(), strict=True)
+            learning_curve([dict(zip(curve, row, strict=True)) for row in rows], pages[-1])
+            text += f"![Log-likelihood against the epoch]({pages[-1].name})\n"
+        else:
+            text += "The record of this run does not have its curve.\n"
         pages.append(write(DOCS / "models" / f"{entry.name}.md", text))
     return pages
 

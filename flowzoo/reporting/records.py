@@ -8,7 +8,11 @@ from typing import Any
 
 from etils import epath
 
+from flowzoo.training.metrics import read_metrics
 from flowzoo.training.workdir import BEST, CONFIG, RESULTS, read_json, write_json
+
+# In the learning curve of a record.
+CURVE_POINTS = 100
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,6 +44,8 @@ class Record:
       versions: of flowzoo, jax and flax.
       date: when it ended, `2026-11-24`.
       config: all of it.
+      learning_curve: `epoch`, `train_nats` and `validation_nats` of each evaluation, as columns; at
+        most 100 of them.
       remark: anything else a reader must know.
     """
 
@@ -66,6 +72,7 @@ class Record:
     versions: str | None = None
     date: str | None = None
     config: dict[str, Any] | None = None
+    learning_curve: dict[str, list[float]] | None = None
     remark: str | None = None
 
 
@@ -106,9 +113,20 @@ def read_workdir(workdir: epath.PathLike) -> Record:
             f"{workdir} has no {RESULTS}: the run is not finished; its command goes on with it."
         )
     contents = read_json(path)
-    if isinstance(contents, dict) and (workdir / CONFIG).exists():
-        contents = contents | {"config": read_json(workdir / CONFIG)}
+    if isinstance(contents, dict):
+        if (workdir / CONFIG).exists():
+            contents = contents | {"config": read_json(workdir / CONFIG)}
+        if metrics := read_metrics(workdir):
+            contents = contents | {"learning_curve": _curve(metrics)}
     return from_json(contents, str(path))
+
+
+def _curve(metrics: Sequence[dict[str, float]]) -> dict[str, list[float]]:
+    # The last evaluation is always among those that are kept.
+    every = -(-len(metrics) // CURVE_POINTS)
+    kept = metrics[::-1][::every][::-1]
+    columns = ("epoch", "train_nats", "validation_nats")
+    return {key: [round(metric[key], 3) for metric in kept] for key in columns}
 
 
 def collect(folders: Sequence[epath.PathLike]) -> list[Record]:

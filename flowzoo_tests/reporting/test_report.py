@@ -146,6 +146,23 @@ def test_a_run_becomes_a_record_and_the_record_a_row(write, tmp_path, monkeypatc
         read_records(tmp_path / "results")
 
 
+def test_a_record_has_the_learning_curve_of_the_run(write, tmp_path):
+    write("a", "power", "maf5", 0.2)
+    lines = [
+        dict(step=10 * epoch, epoch=epoch, seconds=1.0, best_validation_nats=0.0)
+        | dict(train_nats=-1 / epoch, validation_nats=-2 / epoch)
+        for epoch in range(1, 251)
+    ]
+    (tmp_path / "a/metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    (run,) = collect([tmp_path])
+    epochs, train, validation = run.learning_curve.values()
+    assert epochs[:2] == [1, 4] and epochs[-1] == 250 and len(epochs) <= 100
+    assert validation[1] == -0.5 and train[1] == -0.25
+    assert read_records(tmp_path / "results") == []
+    write_record(run, tmp_path / "results")
+    assert read_records(tmp_path / "results")[0].learning_curve == run.learning_curve
+
+
 def test_the_readme_takes_the_better_of_the_full_and_the_short_run(tmp_path):
     common = dict(title="MAF (5)", dataset="mnist", two_standard_errors=1.0)
     records = [
