@@ -97,7 +97,7 @@ def models() -> list[pathlib.Path]:
         card = show_pretrained(entry.name)
         heading, rest = markdown(card).split("\n", 1)
         picture = DOCS / "images" / "models" / f"{entry.name}.png"
-        shown = f"\n![Samples of the model](../images/models/{picture.name})\n"
+        shown = f"\n![Picture of the model](../images/models/{picture.name})\n"
         text = heading + "\n" + (shown if picture.exists() else "") + rest
         text += "\n## Learning curve\n\n"
         if curve := records[card["run"]["name"]].learning_curve:

@@ -1,6 +1,7 @@
 """Draws the pictures of the packaged models: `python docs/pictures.py [NAME ...]`.
 
-Samples of images, patches of photographs, and densities on the plane, each into
+Samples of images, patches of photographs, densities on the plane, and sources of mixtures beside
+those that were found, each into
 `docs/images/models/<name>.png`; without names all that are missing, and the picture of the
 README, `docs/images/toys.png`.
 """
@@ -14,6 +15,7 @@ from matplotlib.figure import Figure
 import numpy as np
 
 import flowzoo
+from flowzoo import ica
 
 IMAGES = pathlib.Path(__file__).parent / "images"
 # Legible on a light and on a dark page; the background is transparent.
@@ -35,8 +37,10 @@ def main(names: list[str]) -> None:
 
 
 def draw(name: str) -> Figure:
-    """Samples of one model, or its density if it has two coordinates."""
+    """Samples of one model, its density if it has two coordinates, or the sources that it finds."""
     flow = flowzoo.load_pretrained(name)
+    if flow.card["dataset"].startswith("ica/"):
+        return sources(flow)
     if flow.event_shape == (2,):
         figure = Figure(figsize=(3, 3))
         show_density(figure.subplots(), flow)
@@ -60,6 +64,19 @@ def draw(name: str) -> Figure:
         panel.imshow(image.reshape(shape).squeeze(), cmap="gray", vmin=low, vmax=high)
         panel.axis("off")
     figure.subplots_adjust(0, 0, 1, 1, 0.04, 0.04)
+    return figure
+
+
+def sources(flow) -> Figure:
+    """The true sources of the test split against the latents that belong to them."""
+    test = flowzoo.load_dataset(flow.card["dataset"]).test
+    latents = np.asarray(flow.flow.transform.forward(flow.preprocessing.forward(test.x)))
+    pairs = ica.match(test.sources, latents)
+    figure = Figure(figsize=(1.5 * len(pairs.order), 1.75))
+    for i, panel in enumerate(figure.subplots(1, len(pairs.order))):
+        panel.scatter(test.sources[:, i], latents[:, pairs.order[i]], s=1, color="C0")
+        panel.set_title(f"{abs(pairs.correlation[i]):.4f}", size=8, color=GREY)
+        panel.set(xticks=[], yticks=[])
     return figure
 
 

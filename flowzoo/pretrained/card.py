@@ -154,6 +154,9 @@ def markdown(card: Mapping[str, Any]) -> str:
             label = f"published: {row['model']}, {row['source']}"
             error = row["two_standard_errors"]
             rows.append((label, f"{row['nats']}" + (f" ± {error}" if error is not None else "")))
+        if "mcc" in metrics:
+            title = "mean correlation of its latents with the true sources"
+            rows.append((title, f"{metrics['mcc']:.4f}"))
         parts += ["## Metrics", _table(rows)]
         parts.append(
             f"Over the {metrics['num_events']:,} events of the test split, in the space of `flow`, "

@@ -45,6 +45,10 @@ DATA = {
         "2001).",
         "offered by its authors for non-commercial research and education",
     ),
+    "ica": (
+        "Sources that are known, mixed by a formula, `flowzoo/data/mixing.py`.",
+        "none needed",
+    ),
     "toy": ("Points drawn from a formula, `flowzoo/data/toy.py`.", "none needed"),
     "uci": (
         "{} of the UCI repository, in the preprocessing of Papamakarios et al. (arXiv 1705.07057).",
@@ -146,6 +150,7 @@ def _rounded(flow, dtype: str):
 
 
 def _data(name: str) -> tuple[str, str]:
-    key = "toy" if name.startswith("toy/") else name
+    family = name.split("/")[0]
+    key = family if family in ("ica", "toy") else name
     description, data_license = DATA.get(key, DATA["uci"])
     return description.format(name.upper()), data_license
