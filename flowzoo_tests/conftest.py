@@ -2,6 +2,7 @@
 
 import itertools
 import os
+from pathlib import Path
 
 from flowzoo_tests.quick import QUICK
 
@@ -12,7 +13,14 @@ import jax  # noqa: E402
 import pytest  # noqa: E402
 
 # Linux gives a process 65,530 memory maps; each compiled program takes some, as long as it is kept.
-TESTS_WITH_ONE_CACHE = 100
+MEMORY_MAPS = 30_000
+TESTS_BETWEEN_LOOKS = 50
+
+
+def memory_maps() -> int:
+    """How many memory maps this process has, 0 where the system does not say."""
+    maps = Path("/proc/self/maps")
+    return len(maps.read_bytes().splitlines()) if maps.exists() else 0
 
 
 @pytest.fixture(scope="session")
@@ -22,9 +30,9 @@ def tests_so_far():
 
 @pytest.fixture(autouse=True)
 def few_compiled_programs(tests_so_far):
-    """Forgets compiled programs now and then."""
+    """Forgets compiled programs when there are many."""
     yield
-    if next(tests_so_far) % TESTS_WITH_ONE_CACHE == 0:
+    if next(tests_so_far) % TESTS_BETWEEN_LOOKS == 0 and memory_maps() > MEMORY_MAPS:
         jax.clear_caches()
 
 
