@@ -1,9 +1,8 @@
 """Draws the pictures of the packaged models: `python docs/pictures.py [NAME ...]`.
 
-Samples of images, patches of photographs, densities on the plane, and sources of mixtures beside
-those that were found, each into
-`docs/images/models/<name>.png`; without names all that are missing, and the picture of the
-README, `docs/images/toys.png`.
+Samples of images, patches of photographs, densities on the plane, sources of mixtures beside those
+that were found, and the filters of linear ICA, each into `docs/images/models/<name>.png`; without
+names all that are missing, and the picture of the README, `docs/images/toys.png`.
 """
 
 import pathlib
@@ -37,8 +36,10 @@ def main(names: list[str]) -> None:
 
 
 def draw(name: str) -> Figure:
-    """Samples of one model, its density if it has two coordinates, or the sources that it finds."""
+    """Samples of a model, its density on the plane, or what it finds in mixtures."""
     flow = flowzoo.load_pretrained(name)
+    if name == "ica_patches":
+        return filters(flow)
     if flow.card["dataset"].startswith("ica/"):
         return sources(flow)
     if flow.event_shape == (2,):
@@ -77,6 +78,22 @@ def sources(flow) -> Figure:
         panel.scatter(test.sources[:, i], latents[:, pairs.order[i]], s=1, color="C0")
         panel.set_title(f"{abs(pairs.correlation[i]):.4f}", size=8, color=GREY)
         panel.set(xticks=[], yticks=[])
+    return figure
+
+
+def filters(flow) -> Figure:
+    """The rows of linear ICA's matrix as patches of 8 × 8, the last pixel left at zero."""
+    weight = np.asarray(jax.jacfwd(flow.flow.transform.forward)(jnp.zeros(flow.event_shape)))
+    strength = np.linalg.norm(np.linalg.inv(weight), axis=0)
+    rows = np.pad(weight, ((0, 0), (0, 1)))[np.argsort(-strength)]
+    rows -= rows.mean(1, keepdims=True)
+    figure = Figure(figsize=(8, 2))
+    for panel in figure.subplots(4, 16).flat:
+        panel.axis("off")
+    for panel, row in zip(figure.axes, rows, strict=False):
+        most = np.abs(row).max()
+        panel.imshow(row.reshape(8, 8), cmap="gray", vmin=-most, vmax=most)
+    figure.subplots_adjust(0, 0, 1, 1, 0.04, 0.04)
     return figure
 
 

@@ -50,10 +50,14 @@ def command() -> str | None:
 
     Where data and results lie on this machine is left out.
     """
-    if not any(argument.startswith("flowzoo.") for argument in sys.orig_argv[1:3]):
+    if "-m" not in sys.orig_argv[:-1]:
+        return None
+    # The interpreter's own options, such as -u, do not change what is computed.
+    start = sys.orig_argv.index("-m")
+    if not sys.orig_argv[start + 1].startswith("flowzoo."):
         return None
     local = ("workdir=", "config.dataset.data_dir=")
-    arguments = [a for a in sys.orig_argv[1:] if not a.lstrip("-").startswith(local)]
+    arguments = [a for a in sys.orig_argv[start:] if not a.lstrip("-").startswith(local)]
     return shlex.join(["python", *arguments])
 
 

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from flowzoo import report
+from flowzoo.reporting import results
 from flowzoo.reporting.records import Record, collect, from_json, read_records, write_record
 from flowzoo.reporting.report_tables import readme_table, tables
 
@@ -175,3 +176,18 @@ def test_the_readme_takes_the_better_of_the_full_and_the_short_run(tmp_path):
     for record in records:
         path = write_record(record, tmp_path)
         assert from_json(json.loads(path.read_text()), "here") == record
+
+
+@pytest.mark.parametrize(
+    "started, command",
+    [
+        (["-m", "flowzoo.train", "--workdir=/a"], "python -m flowzoo.train"),
+        (["-u", "-m", "flowzoo.train", "--config=a b"], "python -m flowzoo.train '--config=a b'"),
+        (["-m", "pytest"], None),
+        (["-c", "import flowzoo"], None),
+        (["notebook.py"], None),
+    ],
+)
+def test_the_command_of_a_run_is_how_it_is_repeated(started, command, monkeypatch):
+    monkeypatch.setattr("sys.orig_argv", ["/usr/bin/python3", *started])
+    assert results.command() == command
