@@ -13,7 +13,7 @@ import jax  # noqa: E402
 import pytest  # noqa: E402
 
 # Linux gives a process 65,530 memory maps; each compiled program takes some, as long as it is kept.
-MEMORY_MAPS = 30_000
+MEMORY_MAPS = 12_000
 TESTS_BETWEEN_LOOKS = 50
 
 
