@@ -272,8 +272,14 @@ def gin(
     sources = rng.randn(rows, dim)
     sources[:, :informative] = sources[:, :informative] * scale[u] + mean[u]
     sources[:, informative:] *= 0.01
+    x = incompressible(sources[:, rng.permutation(dim)], couplings, rng)
+    return Mixture(x.astype(np.float32), u, sources.astype(np.float32))
+
+
+def incompressible(x: np.ndarray, couplings: int, rng: np.random.RandomState) -> np.ndarray:
+    """Random affine couplings `[N, D] -> [N, D]` whose Jacobians have the determinant ±1."""
+    dim = x.shape[-1]
     half = dim // 2
-    x = sources[:, rng.permutation(dim)]
     for _ in range(couplings):
         left, right = x[:, :half], x[:, half:]
         hidden = [half, 4 * dim, 4 * dim, dim]
@@ -285,7 +291,7 @@ def gin(
         log_scale = np.tanh(h[:, :half])
         log_scale -= log_scale.mean(1, keepdims=True)
         x = np.concatenate([right * np.exp(log_scale) + h[:, half:], left], axis=1)
-    return Mixture(x.astype(np.float32), u, sources.astype(np.float32))
+    return x
 
 
 def moebius(seed: int, *, dim: int = 2, rows: int = 10_000) -> Mixture:

@@ -11,6 +11,9 @@ import jax
 
 BEAT, DEAD_AFTER = 1.0, 8.0  # seconds
 CONNECT_WITHIN = 60.0
+# The service through which processes talk lives in process 0. JAX aborts whoever loses it, before
+# that one can say what it has to say about the same mistake.
+FIRST_LEAVES_AFTER = 3.0
 
 _stop = threading.Event()
 _connected = False
@@ -51,6 +54,8 @@ def leave(code: int) -> None:
     if _connected:
         sys.stdout.flush()
         sys.stderr.flush()
+        if jax.process_count() > 1 and jax.process_index() == 0:
+            time.sleep(FIRST_LEAVES_AFTER)
         os._exit(code)
     sys.exit(code)
 

@@ -83,7 +83,18 @@ def test_layers_are_those_asked_for(layers, nonlinearity):
     assert is_linear == (layers == 1)
 
 
-def test_gin_is_two_informative_dimensions_and_keeps_the_volume():
+def test_incompressible_couplings_keep_the_volume():
+    rng = np.random.RandomState(0)
+    x, step = rng.randn(6), 1e-6 * np.eye(6)
+    ahead, behind = (
+        generators.incompressible(x + side * step, 4, np.random.RandomState(1)) for side in (1, -1)
+    )
+    jacobian = (ahead - behind) / 2e-6
+    assert np.linalg.slogdet(jacobian)[1] == pytest.approx(0, abs=1e-7)
+    assert np.linalg.cond(jacobian) > 1.5
+
+
+def test_gin_is_two_informative_dimensions():
     data = generators.gin(0)
     assert data.x.shape == (10_000, 10) and set(data.u) == set(range(5))
     assert data.sources[:, 2:].std() == pytest.approx(0.01, rel=0.05)

@@ -57,7 +57,7 @@ def test_a_run_is_repeatable_and_goes_on_only_with_the_same_data(tmp_path):
         (np.zeros(9), {}, r"expected \[N, \*event_shape\]"),
         (np.eye(9, dtype=int), {}, "pass levels=256"),
         (np.ones((9, 0)), {}, "expected at least one feature"),
-        (2 * np.eye(9, dtype=int), {"levels": 2}, "expected integers 0 … 1"),
+        (4 * np.eye(9, dtype=int), {"levels": 4}, "expected integers 0 … 3"),
         (np.eye(9), {"levels": 2}, "expected integers 0 … 1"),
         (np.where(np.eye(9) == 1, np.nan, 0), {}, "nan in row 0"),
         (np.ones((9, 2)), {}, r"feature \[0\].* is the same in all rows"),

@@ -171,9 +171,13 @@ def test_relative_muon_by_hand_after_three_steps():
 
 
 def test_relative_adam_by_hand():
-    params, grads = make_params(8), make_params(9)
-    update = update_of(scale_by_relative_adam(LAYERS, layout="out_in"), grads, params)
-    hat = update_of(optax.scale_by_adam(), perturbations(params, grads), params)
+    params, history = make_params(8), [make_params(9), make_params(10)]
+    optimizer, adam = scale_by_relative_adam(LAYERS, layout="out_in"), optax.scale_by_adam()
+    state, moments = optimizer.init(params), adam.init(params)
+    # The second step tells b1 and b2.
+    for grads in history:
+        update, state = optimizer.update(grads, state, params)
+        hat, moments = adam.update(perturbations(params, grads), moments)
     for name, layer in params.items():
         expected = {
             "weight": hat[name]["weight"] @ layer["weight"],
