@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from flowzoo.relative import affine, log_abs_det, to_perturbations
 from flowzoo.relative.optax_transform import scale_by_relative_gradient
 
 DIM = 3
@@ -31,6 +32,15 @@ def loss(params, x):
 
 gradient = jax.jit(jax.grad(loss))
 gradient_of_data_terms = jax.jit(jax.grad(data_terms))
+
+
+def fused_loss(params, x, rule, extra=lambda weight: 0.0):
+    first, second = ((p["weight"], p.get("bias")) for p in params.values())
+    y = affine(x, *first, rule)
+    z = affine(activation(y), *second, rule)
+    log_slope = jnp.log(0.3 + 0.7 * jax.nn.sigmoid(y))
+    log_dets = log_abs_det(*first, rule) + log_abs_det(*second, rule)
+    return jnp.mean(jnp.sum(0.5 * z**2 - log_slope, -1)) - log_dets
 
 
 def make_params(seed, *, bias=True, log10_condition=1.0):
@@ -69,8 +79,15 @@ def by_hand(params, grads, variant="relative"):
 
 
 def transform(params, grads, weights=LAYERS, layout="out_in", **kwargs):
-    tx = scale_by_relative_gradient(weights, layout=layout, **kwargs)
-    return tx.update(grads, tx.init(params), params)[0]
+    return update_of(scale_by_relative_gradient(weights, layout=layout, **kwargs), grads, params)
+
+
+def update_of(optimizer, gradients, params):
+    return optimizer.update(gradients, optimizer.init(params), params)[0]
+
+
+def perturbations(params, grads, **kwargs):
+    return update_of(to_perturbations(LAYERS, **{"layout": "out_in", **kwargs}), grads, params)
 
 
 def swapped(params):
