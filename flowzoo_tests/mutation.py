@@ -9,6 +9,7 @@ checkout. A fault that leaves them green is a survivor. `mutation_survivors.md` 
 last run, each with the reason why it may live.
 """
 
+import contextlib
 import os
 from pathlib import Path
 import random
@@ -29,11 +30,12 @@ _OUT = flags.DEFINE_string("out", None, "A file for the survivors; otherwise the
 
 ROOT = Path(__file__).parents[1]
 TIMEOUT = 300.0
-# A module under flowzoo/, and the tests under flowzoo_tests/ that are to notice its faults.
+# A module under flowzoo/, and the tests under flowzoo_tests/ that are to notice its faults, one
+# file or several.
 TESTS = {
     "relative/adam": "relative/test_multiplicative.py",
     "relative/fused": "relative/test_fused.py",
-    "relative/muon": "relative/test_multiplicative.py",
+    "relative/muon": "relative/test_muon.py relative/test_multiplicative.py",
     "relative/selection": "relative/test_optax_transform.py",
     "relative/trust_region": "relative/test_trust_region.py",
     "training/evaluation": "training/test_evaluation.py",
@@ -57,9 +59,8 @@ def main(argv: list[str]) -> None:
         if module not in TESTS:
             raise ValueError(unknown("module", module, TESTS))
     survivors, count = [], 0
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         copy_checkout(Path(folder))
-        os.chdir(folder)
         os.environ["PYTHONPATH"] = folder
         for module in modules:
             results = [run(item, TESTS[module]) for item in faults(module)]
@@ -102,7 +103,8 @@ def run(item, tests: str):
     """Runs the tests on one fault."""
     from cosmic_ray.mutating import mutate_and_test
 
-    command = f"{sys.executable} -m pytest -x -q -p no:cacheprovider flowzoo_tests/{tests}"
+    files = " ".join(f"flowzoo_tests/{name}" for name in tests.split())
+    command = f"{sys.executable} -m pytest -x -q -p no:cacheprovider {files}"
     return mutate_and_test(item.mutations, command, TIMEOUT)
 
 
