@@ -15,7 +15,6 @@ from the true matrix and from picard's solution.
 """
 
 from collections.abc import Callable, Sequence
-import json
 from pathlib import Path
 import time
 import warnings
@@ -86,8 +85,8 @@ def measure(
             )
             print(records[-1], flush=True)
         if "picard" in found:
+            inverse = np.linalg.inv(found["picard"].astype(np.float64))
             for record in records[-len(methods) :]:
-                inverse = np.linalg.inv(found["picard"].astype(np.float64))
                 record["amari_to_picard"] = ica.amari(found[record["method"]], inverse)
     return records
 
@@ -128,9 +127,7 @@ def main(
     records = measure(dims, methods, **options)
     print(table(records))
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "linear_ica.json").write_text(json.dumps(records, indent=1) + "\n")
-        (out / "linear_ica.md").write_text(table(records) + "\n")
+        tables.save(out, "linear_ica", records, table(records))
 
 
 if __name__ == "__main__":

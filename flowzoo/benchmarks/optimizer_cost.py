@@ -17,7 +17,6 @@ Muon 15 D³, or 3 r D², more.
 """
 
 from collections.abc import Callable, Sequence
-import json
 from pathlib import Path
 
 from absl import flags
@@ -125,9 +124,7 @@ def main(
 ) -> None:
     records = measure(dims, batch_sizes, parts, **options)
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "optimizer_cost.json").write_text(json.dumps(records, indent=1) + "\n")
-        (out / "optimizer_cost.md").write_text(table(records) + "\n")
+        tables.save(out, "optimizer_cost", records, table(records))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,9 @@
 """Tables in Markdown."""
 
 from collections.abc import Sequence
+import json
+from pathlib import Path
+from typing import Any
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -11,6 +14,13 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(map(text, line))} |" for line in lines)
+
+
+def save(folder: Path, name: str, records: Sequence[dict[str, Any]], table: str) -> None:
+    """Writes what was measured as `NAME.json`, and the table of it as `NAME.md`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps(records, indent=1) + "\n")
+    (folder / f"{name}.md").write_text(table + "\n")
 
 
 def plus_minus(value: float, two_standard_errors: float) -> str:
