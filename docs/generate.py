@@ -39,7 +39,6 @@ ROOMS = {
 
 def main() -> None:
     """Writes all generated pages, and only those that changed."""
-    (DOCS / "models").mkdir(exist_ok=True)
     written = {*reference(), *models(), *studies(), *notebooks()}
     for folder in ("reference", "models", "notebooks"):
         for path in (DOCS / folder).glob("*"):
@@ -92,6 +91,8 @@ def modules() -> list[str]:
 
 def models() -> list[pathlib.Path]:
     """One page for each packaged model: its card, with its samples and its learning curve."""
+    folder = DOCS / "models"
+    folder.mkdir(exist_ok=True)
     pages, records = [], {run.name: run for run in read_records(DOCS.parent / "results")}
     for entry in flowzoo.list_pretrained():
         card = show_pretrained(entry.name)
@@ -101,13 +102,14 @@ def models() -> list[pathlib.Path]:
         text = heading + "\n" + (shown if picture.exists() else "") + rest
         text += "\n## Learning curve\n\n"
         if curve := records[card["run"]["name"]].learning_curve:
-            pages.append(DOCS / "models" / f"{entry.name}_curve.png")
+            path = folder / f"{entry.name}_curve.png"
             rows = zip(*curve.values(), strict=True)
-            learning_curve([dict(zip(curve, row, strict=True)) for row in rows], pages[-1])
-            text += f"![Log-likelihood against the epoch]({pages[-1].name})\n"
+            learning_curve([dict(zip(curve, row, strict=True)) for row in rows], path)
+            pages.append(path)
+            text += f"![Log-likelihood against the epoch]({path.name})\n"
         else:
             text += "The record of this run does not have its curve.\n"
-        pages.append(write(DOCS / "models" / f"{entry.name}.md", text))
+        pages.append(write(folder / f"{entry.name}.md", text))
     return pages
 
 

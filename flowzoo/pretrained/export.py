@@ -150,7 +150,5 @@ def _rounded(flow, dtype: str):
 
 
 def _data(name: str) -> tuple[str, str]:
-    family = name.split("/")[0]
-    key = family if family in ("ica", "toy") else name
-    description, data_license = DATA.get(key, DATA["uci"])
+    description, data_license = DATA.get(name.split("/")[0], DATA["uci"])
     return description.format(name.upper()), data_license
