@@ -2,7 +2,7 @@
 
 from flowzoo.bases.autoregressive import MixtureMADE
 from flowzoo.bases.base import Base
-from flowzoo.bases.bounded import TruncatedNormal, UniformCircle
+from flowzoo.bases.bounded import TruncatedNormal, Uniform, UniformCircle
 from flowzoo.bases.conditional import ConditionalFactorial
 from flowzoo.bases.factorial import (
     FACTORIAL,
@@ -30,5 +30,6 @@ __all__ = [
     "StandardNormal",
     "StudentT",
     "TruncatedNormal",
+    "Uniform",
     "UniformCircle",
 ]

@@ -39,6 +39,18 @@ class TruncatedNormal(Base):
         return jax.random.truncated_normal(key, self.low, self.high, shape)
 
 
+class Uniform(Factorial):
+    """`p(z) = 1` for `0 <= z_i <= 1`, else zero."""
+
+    @staticmethod
+    def log_density(z):
+        return jnp.where((z >= 0) & (z <= 1), jnp.zeros_like(z), -jnp.inf)
+
+    @staticmethod
+    def draw(key, shape):
+        return jax.random.uniform(key, shape)
+
+
 class UniformCircle(Factorial):
     """`p(z) = 1 / (2π)` for each angle, angles being the same that differ by full turns."""
 

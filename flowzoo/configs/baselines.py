@@ -104,3 +104,20 @@ def glow(image_shape: tuple[int, int, int], **model: Any) -> dict[str, Any]:
         num_epochs=20,
         smoke=smallest,
     )
+
+
+def parallel_multiscale(image_shape: tuple[int, int, int], **model: Any) -> dict[str, Any]:
+    """As `baselines`, groups of pixels given coarser ones; `model` are options that differ."""
+
+    def smallest(config: config_dict.ConfigDict) -> config_dict.ConfigDict:
+        networks = dict(hidden_channels=4, num_blocks=1, hidden_sizes=(32,))
+        return changed(smoke(config), model=networks, dataset=dict(limit=200))
+
+    return dict(
+        title="Parallel multiscale flow",
+        model=dict(name="parallel_multiscale", image_shape=image_shape, **model),
+        optimizer=dict(learning_rate=2e-3, schedule="cosine", warmup_steps=100, clip_norm=100.0),
+        parameter_average=0.998,
+        num_epochs=20,
+        smoke=smallest,
+    )

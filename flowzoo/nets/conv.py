@@ -22,6 +22,9 @@ class ResidualConvNet(nnx.Module):
       hidden_channels: channels in between.
       num_blocks: L residual blocks.
       context_size: width of the context c, 0 for none.
+      position_shape: `(H, W)` if h_0 has a learned number for each place and channel added, for
+        images whose parts lie in known places; None for none.
+      last_size: 3, or 1 for a last layer that looks at one pixel.
       rngs: draws the kernels.
 
     Raises:
@@ -36,8 +39,12 @@ class ResidualConvNet(nnx.Module):
         hidden_channels: int = 32,
         num_blocks: int = 4,
         context_size: int = 0,
+        position_shape: tuple[int, int] | None = None,
+        last_size: int = 3,
         rngs: nnx.Rngs,
     ):
+        if last_size not in (1, 3):
+            raise ValueError(f"ResidualConvNet got last_size {last_size}, expected 1 or 3.")
         if hidden_channels < 1 or num_blocks < 0:
             raise ValueError(
                 f"ResidualConvNet got hidden_channels {hidden_channels} and num_blocks "
@@ -57,7 +64,13 @@ class ResidualConvNet(nnx.Module):
         self.outer = nnx.List(
             [convolution(hidden_channels, hidden_channels, zeros) for _ in range(num_blocks)]
         )
-        self.last = convolution(hidden_channels, out_channels, zeros)
+        if last_size == 1:
+            self.last = nnx.Linear(hidden_channels, out_channels, kernel_init=zeros, rngs=rngs)
+        else:
+            self.last = convolution(hidden_channels, out_channels, zeros)
+        self.positions = (
+            nnx.Param(jnp.zeros((*position_shape, hidden_channels))) if position_shape else None
+        )
         self.context_weight = (
             nnx.Param(
                 nnx.initializers.lecun_normal()(rngs.params(), (context_size, hidden_channels)).T
@@ -79,12 +92,15 @@ class ResidualConvNet(nnx.Module):
 
     @canonical_gradients.setter
     def canonical_gradients(self, on: bool) -> None:
-        for layer in (self.first, *self.inner, *self.outer, self.last):
+        layers = [self.first, *self.inner, *self.outer, self.last]
+        for layer in (each for each in layers if isinstance(each, nnx.Conv)):
             layer.conv_general_dilated = _like_lax if on else jax.lax.conv_general_dilated
 
     def __call__(self, x: jax.Array, context: jax.Array | None = None) -> jax.Array:
         """`y: [..., H, W, out_channels]` of `x: [..., H, W, in_channels]`, `context: [..., C]`."""
         h = self.first(x)
+        if self.positions is not None:
+            h = h + self.positions[...]
         if self.context_weight is not None:
             check_context(type(self).__name__, context, self.context_size)
             h = h + jnp.expand_dims(context @ self.context_weight[...].T, (-3, -2))

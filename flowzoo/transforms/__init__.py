@@ -29,6 +29,7 @@ from flowzoo.transforms.image.couplings import (
     CheckerboardCoupling,
 )
 from flowzoo.transforms.image.multiscale import FactorOut, Squeeze
+from flowzoo.transforms.image.parallel_multiscale import ParallelMultiscale
 from flowzoo.transforms.linear.dense import Dense
 from flowzoo.transforms.linear.householder import Householder
 from flowzoo.transforms.linear.orthogonal import Orthogonal
@@ -94,6 +95,7 @@ __all__ = [
     "NeuralAutoregressive",
     "Orthogonal",
     "PLU",
+    "ParallelMultiscale",
     "PeriodicConv",
     "Permutation",
     "Planar",

@@ -22,6 +22,7 @@ from flowzoo.zoo.maf import maf, maf_mog
 from flowzoo.zoo.neural_autoregressive import bnaf, gaussianization, naf
 from flowzoo.zoo.neural_spline import nsf_autoregressive, nsf_coupling
 from flowzoo.zoo.options import check_types
+from flowzoo.zoo.parallel_multiscale import parallel_multiscale
 from flowzoo.zoo.real_nvp import real_nvp
 from flowzoo.zoo.real_nvp_image import real_nvp_image
 from flowzoo.zoo.residual import residual_flow
@@ -48,6 +49,7 @@ RECIPES = {
     "nsf_coupling": nsf_coupling,
     "real_nvp": real_nvp,
     "real_nvp_image": real_nvp_image,
+    "parallel_multiscale": parallel_multiscale,
     "unmixing": unmixing,
 }
 # The options that are records of transforms, and the names that fit there.

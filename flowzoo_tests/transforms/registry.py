@@ -94,6 +94,32 @@ TRANSFORMS = {
     ),
     "act_norm": lambda rngs: T.ActNorm((2, 2, 3)),
     "squeeze": lambda rngs: T.Squeeze((2, 4, 1)),
+    "parallel_multiscale": lambda rngs: T.Chain(
+        [
+            T.Inverse(T.Logit((4, 2, 1), alpha=0.05)),
+            T.ParallelMultiscale(
+                (4, 2, 1),
+                levels=6,
+                num_bins=3,
+                num_scales=1,
+                hidden_channels=3,
+                num_blocks=1,
+                hidden_sizes=(5,),
+                rngs=rngs,
+            ),
+        ]
+    ),
+    "parallel_multiscale_colour": lambda rngs: T.ParallelMultiscale(
+        (2, 2, 2),
+        levels=6,
+        num_bins=4,
+        num_scales=1,
+        hidden_channels=3,
+        num_blocks=1,
+        hidden_sizes=(5,),
+        context_size=2,
+        rngs=rngs,
+    ),
     "factor_out": lambda rngs: T.FactorOut((2, 1, 3), T.TanhMix((2, 1, 1))),
     "conv1x1": lambda rngs: T.Invertible1x1Conv((2, 2, 3), use_bias=True, rngs=rngs),
     "periodic_conv": lambda rngs: T.PeriodicConv((4, 5, 2), rngs=rngs),
