@@ -189,7 +189,9 @@ class ParallelMultiscale(Transform):
         before = jnp.where(index < b, jnp.exp(y - log_total), 0).sum(-1)
         inside = start[k] + share[k] * (x * self.levels - k)
         log_slope = log_mass + jnp.log(share)[k] + math.log(self.levels)
-        return before + jnp.exp(log_mass) * inside, log_slope
+        value = before + jnp.exp(log_mass) * inside
+        # Rounding may take a sum of probabilities beyond one, where the density would be zero.
+        return jnp.where((x >= 0) & (x <= 1), jnp.clip(value, 0, 1), value), log_slope
 
     def _invert(self, z: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """`F⁻¹(z)`, its level and `log F'` there."""
@@ -220,6 +222,16 @@ class ParallelMultiscale(Transform):
 
     def forward_and_log_det(self, x, context=None):
         self.check_event(x)
+        return self._forward(x, context)
+
+    def inverse_and_log_det(self, z, context=None):
+        self.check_latent(z)
+        return self._inverse(z, context)
+
+    # Programs of their own: outside jit, every operation would be compiled for itself, and the loop
+    # over the pixels of the last image anew at every call.
+    @jax.jit
+    def _forward(self, x, context):
         x = _snapped(x)
         latents, log_det = [], 0
         for scale in range(self.num_scales):
@@ -241,10 +253,10 @@ class ParallelMultiscale(Transform):
         z = value.reshape(x.shape)
         for scale in latents[::-1]:
             z = _unsqueezed(scale.at[..., : self.event_shape[-1]].set(z))
-        return _snapped(z), log_det + log_slope.sum(-1)
+        return z, log_det + log_slope.sum(-1)
 
-    def inverse_and_log_det(self, z, context=None):
-        self.check_latent(z)
+    @jax.jit
+    def _inverse(self, z, context):
         latents = []
         for _ in range(self.num_scales):
             z = _squeezed(z)
@@ -273,10 +285,8 @@ class ParallelMultiscale(Transform):
                 y = self._of_scale(scale, i, known, context, x.dtype)
                 mapped = list(step.mapped)
                 x, levels, log_slope = self._invert(z[..., mapped], y)
-                whole, known = (
-                    whole.at[..., mapped].set(x),
-                    known.at[..., mapped].set(levels),
-                )
+                whole = whole.at[..., mapped].set(x)
+                known = known.at[..., mapped].set(levels)
                 log_det = log_det - log_slope.sum((-3, -2, -1))
             x, levels = _unsqueezed(whole), _unsqueezed(known)
         return x, log_det
@@ -301,7 +311,7 @@ def choose_bins(masses: np.ndarray, num_bins: int) -> np.ndarray:
         bins[k] = current
         mass += masses[k]
         remaining_levels, remaining_bins = len(masses) - k - 1, num_bins - current - 1
-        full = mass >= left / (remaining_bins + 1)
+        full = mass * (remaining_bins + 1) > left * (1 - 1e-9)
         if remaining_bins and (full or remaining_levels == remaining_bins):
             left, mass, current = left - mass, 0.0, current + 1
     return bins
