@@ -50,14 +50,17 @@ OPTIONS = {
 
 
 def measure(settings: SimpleNamespace, record: Record) -> dict:
-    found = {}
+    wanted = {}
     for method in settings.methods:
         for data_seed in range(settings.first, settings.first + settings.seeds):
             shared = ("segments", "rows", "starts", "steps", "seed")
             key = dict(method=method, data_seed=data_seed)
             key |= {name: getattr(settings, name) for name in shared}
-            cell = record.cell(key, functools.partial(_measure, method, data_seed, settings))
-            found.setdefault(method, []).append(cell)
+            fit = functools.partial(_measure, method, data_seed, settings)
+            wanted[method, data_seed] = key, fit
+    found = {}
+    for (method, _), cell in record.cells(wanted).items():
+        found.setdefault(method, []).append(cell)
     return {"settings": settings, "cells": found}
 
 

@@ -180,35 +180,42 @@ def measure(settings: SimpleNamespace, record: Record) -> dict:
     """Errors at the best rate: (scales, dim) -> K or layer -> errors `[matrices]`."""
     if odd := [dim for dim in settings.dims if dim % 2]:
         raise ValueError(f"--dims got {odd[0]}, expected even sizes: a matrix has two halves.")
-    errors = {
-        (scales, dim): measure_size(settings, record, scales, dim)
-        for scales in settings.scales
-        for dim in settings.dims
-    }
+    wanted = {}
+    for scales in settings.scales:
+        for dim in settings.dims:
+            common = dict(dim=dim, matrices=settings.matrices, steps=settings.steps)
+            common |= dict(scales=scales, seed=settings.seed)
+            for group in groups(settings.pairs):
+                fit = functools.partial(couplings, settings, scales, dim, group)
+                wanted[scales, dim, tuple(group)] = common | {"pairs": group}, fit
+            fit = functools.partial(layers, settings, scales, dim)
+            wanted[scales, dim, "layers"] = common | {"layer": list(LAYERS)}, fit
+    errors = {}
+    for (scales, dim, _), cell in record.cells(wanted).items():
+        errors.setdefault((scales, dim), {}).update(cell)
     return {"settings": settings, "errors": errors}
 
 
-def measure_size(settings: SimpleNamespace, record: Record, scales: str, dim: int) -> dict:
-    """What `measure` returns, of one size and one kind of scales."""
+def couplings(settings: SimpleNamespace, scales: str, dim: int, group: Sequence[int]) -> dict:
+    """K -> errors at the best rate, of the numbers K of one program."""
+    sizes = dict(most=max(group), steps=settings.steps, positive=scales == "positive")
+    problem = targets_and_keys(settings, scales, dim)
+    found = fit_couplings(*problem, jnp.array(group), jnp.array(RATES), **sizes)
+    return {count: best(found[:, i]) for i, count in enumerate(group)}
+
+
+def layers(settings: SimpleNamespace, scales: str, dim: int) -> dict:
+    """Layer -> errors at the best rate."""
+    problem, rates = targets_and_keys(settings, scales, dim), jnp.array(RATES)
+    return {
+        kind: best(fit_layers(*problem, rates, kind=kind, steps=settings.steps)) for kind in LAYERS
+    }
+
+
+def targets_and_keys(settings: SimpleNamespace, scales: str, dim: int) -> tuple:
+    """The matrices, and the keys of the starting values, the same for every fit."""
     targets = jnp.asarray(random_matrices(settings, dim, scales), jnp.float32)
-    keys = jax.random.split(jax.random.key(settings.seed), settings.matrices)
-    rates, steps, positive = jnp.array(RATES), settings.steps, scales == "positive"
-    common = dict(dim=dim, matrices=len(targets), steps=steps, scales=scales, seed=settings.seed)
-
-    def couplings(group):
-        sizes = dict(most=max(group), steps=steps, positive=positive)
-        found = fit_couplings(targets, keys, jnp.array(group), rates, **sizes)
-        return {count: best(found[:, i]) for i, count in enumerate(group)}
-
-    def layers():
-        return {
-            kind: best(fit_layers(targets, keys, rates, kind=kind, steps=steps)) for kind in LAYERS
-        }
-
-    errors = {}
-    for group in groups(settings.pairs):
-        errors |= record.cell(common | {"pairs": group}, functools.partial(couplings, group))
-    return errors | record.cell(common | {"layer": list(LAYERS)}, layers)
+    return targets, jax.random.split(jax.random.key(settings.seed), settings.matrices)
 
 
 def best(errors: jax.Array) -> dict:

@@ -16,7 +16,6 @@ triangular maps with permutations, which are not triangular, so that this is a q
 A flow has several starts, of which the likeliest is kept; no seed is left out.
 """
 
-from collections.abc import Callable
 import functools
 import importlib.util
 from types import SimpleNamespace
@@ -63,34 +62,32 @@ def measure(settings: SimpleNamespace, record: Record) -> dict:
     kinds = [(layers, settings.dim) for layers in settings.layers]
     kinds += [(settings.depth, dim) for dim in settings.dims]
     methods = [m for m in settings.methods if m != "picard" or importlib.util.find_spec("picard")]
-    found = {}
+    sizes = dict(num_segments=settings.segments, per_segment=settings.rows)
+    wanted = {}
     for layers, dim in dict.fromkeys(kinds):
         for data_seed in range(1, 1 + settings.seeds):
-            sizes = dict(num_segments=settings.segments, per_segment=settings.rows)
-            data = functools.cache(
-                functools.partial(
-                    ica.generators.segments,
-                    data_seed,
-                    dim=dim,
-                    layers=layers,
-                    nonlinearity="leaky_relu",
-                    slope=0.2,
-                    **sizes,
-                )
-            )
             for method in methods:
                 key = dict(method=method, layers=layers, dim=dim, data_seed=data_seed, **sizes)
                 if method in FLOWS:
                     key |= {name: getattr(settings, name) for name in ("starts", "steps", "seed")}
-                cell = record.cell(key, functools.partial(_measure, method, data, layers, settings))
-                found.setdefault((method, layers, dim), []).append(cell)
+                fit = functools.partial(_measure, method, layers, dim, data_seed, settings)
+                wanted[method, layers, dim, data_seed] = key, fit
+    found = {}
+    for (method, layers, dim, _), cell in record.cells(wanted).items():
+        found.setdefault((method, layers, dim), []).append(cell)
     return {"settings": settings, "cells": found}
 
 
-def _measure(
-    method: str, data: Callable[[], ica.generators.Mixture], layers: int, settings
-) -> dict:
-    x, u, sources, _ = data()
+def _measure(method: str, layers: int, dim: int, data_seed: int, settings) -> dict:
+    x, u, sources, _ = ica.generators.segments(
+        data_seed,
+        dim=dim,
+        layers=layers,
+        nonlinearity="leaky_relu",
+        slope=0.2,
+        num_segments=settings.segments,
+        per_segment=settings.rows,
+    )
     if method in FLOWS:
         fitted = FLOWS[method](x, u, layers, settings)
         latents, nats = fitted.sources(x), fitted.log_likelihoods[0]

@@ -103,6 +103,9 @@ def digits(settings: SimpleNamespace) -> Task:
     return Task(IMAGE, pool, test)
 
 
+TASKS = {"planar": planar, "digits": digits}
+
+
 def pad(x: jax.Array, key: jax.Array, noise: tuple, padding: int) -> jax.Array:
     """Padded and flattened events `[N, D']` of `x: [N, *shape]`; `noise` as in `NOISE`."""
     scale, bound = noise
@@ -139,13 +142,14 @@ def augmented(flow: Flow, task: Task, padding: int) -> Flow:
 
 def fit(
     settings: SimpleNamespace,
-    task: Task,
+    name: str,
     kinds: tuple[str, ...],
     padding: int,
     model: str,
     batch: int,
 ) -> dict:
     """Trains a flow for each kind and each of the task's sets of data; see `measure`."""
+    task = TASKS[name](settings)
     seed, count = settings.seed, len(kinds)
     noise = tuple(jnp.repeat(jnp.array([NOISE[k] for k in kinds]), len(task.test), 0).T)
     which = jnp.tile(jnp.arange(len(task.test)), count)
@@ -220,34 +224,35 @@ def measure(settings: SimpleNamespace, record: Record) -> dict:
     mean square of the samples' padding.
     """
     programs = [(("none",), 0)] + [(("zeros", "gaussian"), size - 2) for size in settings.sizes]
-    plans = [("planar", planar, {"toys": settings.toys}, programs)]
+    plans = [("planar", {"toys": settings.toys}, programs)]
     if settings.digits:
-        programs = [(("none",), 0), (("zeros", "gaussian", "clipped"), 1)]
-        plans.append(("digits", digits, {}, programs))
-    cells = {}
-    for name, load, options, programs in plans:
-        task = functools.cache(functools.partial(load, settings))
-        batch = settings.batch if name == "planar" else settings.batch // 2
+        plans.append(("digits", {}, [(("none",), 0), (("zeros", "gaussian", "clipped"), 1)]))
+    wanted = {}
+    for task, options, programs in plans:
+        batch = settings.batch if task == "planar" else settings.batch // 2
         for model in settings.models:
             for kinds, padding in programs:
-                key = dict(task=name, model=model, kinds=kinds, padding=padding, **options)
+                key = dict(task=task, model=model, kinds=kinds, padding=padding, **options)
                 key |= dict(steps=settings.steps, batch=batch, seed=settings.seed)
-                found = record.cell(
-                    key,
-                    lambda: fit(settings, task(), kinds, padding, model, batch),  # noqa: B023
-                )
-                for kind in kinds:
-                    cells[name, model, kind, padding] = found[kind]
-    wanted = {"toys": settings.toys, "reference": POINTS, "seed": settings.seed}
-    reference = record.cell(wanted, lambda: {"distance": reference_distances(settings)})
-    return {"settings": settings, "cells": cells, "reference": reference["distance"]}
+                train = functools.partial(fit, settings, task, kinds, padding, model, batch)
+                wanted[task, model, kinds, padding] = key, train
+    key = {"toys": settings.toys, "reference": POINTS, "seed": settings.seed}
+    wanted["reference"] = key, functools.partial(reference_distances, settings)
+    measured = record.cells(wanted)
+    reference = measured.pop("reference")["distance"]
+    cells = {
+        (task, model, kind, padding): found[kind]
+        for (task, model, kinds, padding), found in measured.items()
+        for kind in kinds
+    }
+    return {"settings": settings, "cells": cells, "reference": reference}
 
 
-def reference_distances(settings: SimpleNamespace) -> list[float]:
+def reference_distances(settings: SimpleNamespace) -> dict:
     """The distance of data to other data: what the best flow's samples would have."""
     task = planar(settings)
     pairs = zip(task.pool[:, :POINTS], task.test[:, :POINTS], strict=True)
-    return [wasserstein(*pair) for pair in pairs]
+    return {"distance": [wasserstein(*pair) for pair in pairs]}
 
 
 def table(found: dict) -> str:

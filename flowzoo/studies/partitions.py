@@ -231,7 +231,7 @@ def measure(settings: SimpleNamespace, record: Record) -> dict:
     Raises:
       ValueError: if the dense layers of a flat flow have more parameters than it may have.
     """
-    found = {}
+    wanted = {}
     for name in settings.datasets:
         if "flat" in settings.shapes:
             check_matrices(name, max(settings.couplings))
@@ -245,11 +245,12 @@ def measure(settings: SimpleNamespace, record: Record) -> dict:
                     key = dict(dataset=name, shape=shape, kinds=kinds, couplings=count)
                     key |= dict(steps=settings.steps, batch=settings.batch)
                     key |= dict(seeds=settings.seeds if shape == "flat" else 1)
-                    cell = record.cell(
-                        key, functools.partial(fit, settings, name, shape, kinds, count)
-                    )
-                    for kind, nats in zip(kinds, cell["nats"], strict=True):
-                        found[name, shape, kind, count] = {**cell, "nats": nats}
+                    train = functools.partial(fit, settings, name, shape, kinds, count)
+                    wanted[name, shape, kinds, count] = key, train
+    found = {}
+    for (name, shape, kinds, count), cell in record.cells(wanted).items():
+        for kind, nats in zip(kinds, cell["nats"], strict=True):
+            found[name, shape, kind, count] = {**cell, "nats": nats}
     return {"settings": settings, "cells": found}
 
 

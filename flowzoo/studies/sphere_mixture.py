@@ -1,7 +1,7 @@
 """The gap to the true likelihood on mixtures of Gaussians on a sphere, against depth.
 
     python -m flowzoo.studies.sphere_mixture [--dims=2,16,64] [--components=16,128,1024]
-        [--depths=1,2,4,8]
+        [--depths=1,2,4,8] [--input_bound=3]
 
 The data are K Gaussians of standard deviation 1/4 whose means are uniform on the sphere of radius
 √D (`load_dataset("toy/sphere_mixture")`), drawn afresh for each batch, so that nothing is
@@ -44,6 +44,11 @@ OPTIONS = {
     "components": Option((16, 128, 1024), "Numbers K of components.", (16,), least=2),
     "models": Option(tuple(MODELS), "Which flows.", choices=tuple(MODELS)),
     "depths": Option((1, 2, 4, 8), "Numbers of layers.", (2,), least=1),
+    "input_bound": Option(
+        0.0,
+        "The networks of couplings and MAF see the logarithm of larger numbers; 0 for no bound.",
+        least=0,
+    ),
     "steps": Option(1500, "Steps of Adam.", 20, least=1),
     "batch": Option(128, "Points in a batch.", least=1),
     "seed": Option(0, "Of the means, the batches and the starting values.", least=0),
@@ -58,13 +63,16 @@ def mixtures(settings: SimpleNamespace, dim: int) -> list[SphereMixture]:
     ]
 
 
-def make_flows(model: str, dim: int, depth: int, data: list[np.ndarray], seed: int) -> list[Flow]:
+def make_flows(
+    model: str, dim: int, depth: int, data: list[np.ndarray], seed: int, input_bound: float = 0.0
+) -> list[Flow]:
     """A flow of so many layers with about `BUDGET · dim` parameters for each set of data."""
     if model == "fully_connected":
         options = dict(num_layers=depth, num_bins=bins_for(dim, depth, BUDGET * dim), seed=seed)
         return [fully_connected(dim, data=x, **options) for x in data]
     name = {"couplings": "real_nvp", "maf": "maf"}[model]
     config = {"name": name, "num_layers": depth, "hidden_sizes": (64,), "batch_norm": False}
+    config["input_bound"] = input_bound or None
     config = match_parameters(config, (dim,), BUDGET * dim)
     return [build(config, (dim,), rngs=nnx.Rngs(seed))] * len(data)
 
@@ -83,7 +91,8 @@ def gaps(
     """Gaps in nats of the trained flows, one for each mixture, and their parameters."""
     densities = mixtures(settings, dim)
     rng = np.random.default_rng(settings.seed + 1)
-    flows = make_flows(model, dim, depth, [d.sample(rng, 2000) for d in densities], settings.seed)
+    data = [density.sample(rng, 2000) for density in densities]
+    flows = make_flows(model, dim, depth, data, settings.seed, settings.input_bound)
     parameters = num_parameters(flows[0])
     most = max(settings.components)
     means = np.zeros((len(densities), most, dim), np.float32)
@@ -124,20 +133,21 @@ def separation(settings: SimpleNamespace, dim: int) -> dict:
 
 def measure(settings: SimpleNamespace, record: Record) -> dict:
     common = dict(components=settings.components, seed=settings.seed)
-    found = {"settings": settings, "gaps": {}, "separation": {}}
+    wanted = {}
     for dim in settings.dims:
-        found["separation"][dim] = record.cell(
-            {"dim": dim, "separation": SCALE, **common},
-            lambda: separation(settings, dim),  # noqa: B023
-        )
+        key = {"dim": dim, "separation": SCALE, **common}
+        wanted[dim] = key, functools.partial(separation, settings, dim)
         for model in settings.models:
             for depth in settings.depths:
                 key = dict(dim=dim, model=model, depth=depth, **common)
                 key |= dict(steps=settings.steps, batch=settings.batch)
-                found["gaps"][dim, model, depth] = record.cell(
-                    key, functools.partial(gaps, settings, dim, model, depth)
-                )
-    return found
+                if settings.input_bound and model != "fully_connected":
+                    key |= dict(input_bound=settings.input_bound)
+                fit = functools.partial(gaps, settings, dim, model, depth)
+                wanted[dim, model, depth] = key, fit
+    cells = record.cells(wanted)
+    apart = {dim: cells.pop(dim) for dim in settings.dims}
+    return {"settings": settings, "gaps": cells, "separation": apart}
 
 
 def table(found: dict) -> str:

@@ -9,18 +9,26 @@ Its options become flags. `python -m flowzoo.studies.<name>` measures, cell by c
 `runs/studies/<name>.json`, prints the table and writes it and the picture beside that file
 (`<name>.md`, `<name>.png`); with `--smoke` everything is small, ends in seconds and goes to
 `<name>-smoke`. The same command again goes on where it was stopped, and other options add their
-cells to those that are there.
+cells to those that are there. Cells that do not depend on each other are measured side by side, by
+default in two processes (`--processes`): one program here keeps little more than one core busy.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 import json
 import math
+import multiprocessing
+import os
+import signal
+import threading
 import time
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from absl import flags
 from etils import epath
+import jax
 from matplotlib.figure import Figure
 
 from flowzoo import command_line
@@ -76,12 +84,20 @@ class Record:
       path: of the file; None keeps the cells in memory only.
       name: the study's.
       command: the command line, stored with the cells that it measures.
+      processes: how many cells `cells` measures at once; 1 measures them in this process.
 
     Raises:
       ValueError: if the file is damaged or holds another study.
     """
 
-    def __init__(self, path: epath.PathLike | None, name: str, command: str | None = None):
+    def __init__(
+        self,
+        path: epath.PathLike | None,
+        name: str,
+        command: str | None = None,
+        *,
+        processes: int = 1,
+    ):
         self.path = None if path is None else epath.Path(path)
         self.content = {"study": name, "cells": []}
         if self.path is not None and self.path.exists():
@@ -89,7 +105,7 @@ class Record:
             if not isinstance(content, dict) or content.get("study") != name:
                 raise ValueError(f"{self.path} does not hold the study {name!r}; give another out.")
             self.content = content
-        self._command = command
+        self._command, self._processes = command, processes
         self._cells = {_text(cell["key"]): cell["values"] for cell in self.content["cells"]}
 
     def cell(self, key: Mapping[str, Any], measure: Callable[[], dict]) -> dict:
@@ -100,22 +116,37 @@ class Record:
           measure: a function of no arguments that returns a dictionary of numbers, strings, lists
             and dictionaries. Numbers that are not finite are stored as None.
         """
-        text = _text(key)
-        if text not in self._cells:
-            start = time.perf_counter()
-            values = json.loads(json.dumps(_plain(measure())))
-            cell = {
-                "key": json.loads(text),
-                "command": self._command,
-                "hardware": results.device_name(),
-                "seconds": round(time.perf_counter() - start, 1),
-                "values": values,
-            }
-            self.content["cells"].append(cell)
-            self._cells[text] = values
+        return self.cells({"": (key, measure)})[""]
+
+    def cells(
+        self, wanted: Mapping[Hashable, tuple[Mapping[str, Any], Callable[[], dict]]]
+    ) -> dict[Hashable, dict]:
+        """Several cells, of which those that are missing are measured side by side.
+
+        Args:
+          wanted: name -> key and `measure`, as for `cell`. More than one process can be used where
+            each `measure` can be pickled: a `functools.partial` of a module's function.
+
+        Returns:
+          name -> what is stored under the key, in the same order.
+
+        Raises:
+          ChildProcessError: if a process ended without a result, as when memory runs out.
+        """
+        missing = {
+            text: measure
+            for key, measure in wanted.values()
+            if (text := _text(key)) not in self._cells
+        }
+        processes = min(self._processes, len(missing))
+        measured = _side_by_side(missing, processes) if processes > 1 else _in_turn(missing)
+        for text, found in measured:
+            key = json.loads(text)
+            self.content["cells"].append({"key": key, "command": self._command, **found})
+            self._cells[text] = found["values"]
             self._save()
-            print(f"{cell['seconds']:7.1f} s  {_words(key)}", flush=True)
-        return self._cells[text]
+            print(f"{found['seconds']:7.1f} s  {_words(key)}", flush=True)
+        return {name: self._cells[_text(key)] for name, (key, _) in wanted.items()}
 
     def _save(self) -> None:
         """Writes the file whole or not at all, a line for each cell."""
@@ -127,6 +158,56 @@ class Record:
             f'{{"study": {json.dumps(self.content["study"])}, "cells": [\n{cells}\n]}}\n'
         )
         temporary.replace(self.path)
+
+
+def _measured(measure: Callable[[], dict]) -> dict:
+    """What `measure()` returns, how long it took, and on what."""
+    start = time.perf_counter()
+    values = json.loads(json.dumps(_plain(measure())))
+    seconds = round(time.perf_counter() - start, 1)
+    return {"hardware": results.device_name(), "seconds": seconds, "values": values}
+
+
+def _in_turn(missing: dict[str, Callable[[], dict]]) -> Iterator[tuple[str, dict]]:
+    for text, measure in missing.items():
+        yield text, _measured(measure)
+
+
+def _side_by_side(
+    missing: dict[str, Callable[[], dict]], processes: int
+) -> Iterator[tuple[str, dict]]:
+    """As `_in_turn`, in several processes, in the order in which they are done."""
+    # A process that has started JAX has threads and cannot be forked.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(processes, context, _begin_process)
+    try:
+        texts = {pool.submit(_measured, measure): text for text, measure in missing.items()}
+        for future in as_completed(texts):
+            yield texts[future], future.result()
+    except BaseException as error:
+        # After an error nobody waits for the other cells.
+        for process in multiprocessing.active_children():
+            process.terminate()
+        if isinstance(error, BrokenProcessPool):
+            raise ChildProcessError(
+                "A process that measured a cell ended without a result, perhaps because memory ran "
+                "out; what was measured is saved, and --processes=1 takes less of it."
+            ) from error
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _begin_process() -> None:
+    """Ends this process with the one that started it, which alone hears an interrupt."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def end() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=end, daemon=True).start()
+    enable_compilation_cache()
 
 
 def settings(study: Study, given: Mapping[str, Any] | None = None, *, smoke: bool = False):
@@ -160,6 +241,13 @@ def main(study: Study) -> None:
         flags.DEFINE_string(name, None, text)
     flags.DEFINE_bool("smoke", False, "Measure the smallest case only, in seconds.")
     flags.DEFINE_string("out", FOLDER, "Folder for the record, the table and the picture.")
+    flags.DEFINE_integer(
+        "processes",
+        None,
+        "How many cells are measured at once, each in a process of its own. By default two where "
+        "JAX computes on a CPU of several cores, else one.",
+        lower_bound=1,
+    )
 
     def run(argv: list[str]) -> None:
         del argv
@@ -174,7 +262,8 @@ def main(study: Study) -> None:
         name = f"{study.name}-smoke" if smoke else study.name
         chosen = settings(study, given, smoke=smoke)
         folder.mkdir(parents=True, exist_ok=True)
-        record = Record(folder / f"{name}.json", study.name, _command())
+        processes = values["processes"] or (1 if smoke else _num_processes())
+        record = Record(folder / f"{name}.json", study.name, _command(), processes=processes)
         found = study.measure(chosen, record)
         table = study.table(found)
         (folder / f"{name}.md").write_text(table + "\n")
@@ -185,12 +274,18 @@ def main(study: Study) -> None:
     command_line.run(run)
 
 
+def _num_processes() -> int:
+    """Two, where there are cores for them and no accelerator's memory to share."""
+    return min(2, os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
+
+
 def _command() -> str | None:
-    """The command line, without the folder of this machine."""
+    """The command line, without the folder and the processes, which change no value."""
     command = results.command()
     if command is None:
         return None
-    return " ".join(part for part in command.split() if not part.lstrip("-").startswith("out="))
+    parts = command.split()
+    return " ".join(p for p in parts if not p.lstrip("-").startswith(("out=", "processes=")))
 
 
 def _parse(name: str, text: str, option: Option) -> Any:

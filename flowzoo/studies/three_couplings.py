@@ -171,22 +171,29 @@ def reference(settings: SimpleNamespace) -> dict:
 def measure(settings: SimpleNamespace, record: Record) -> dict:
     common = dict(toys=settings.toys, seed=settings.seed)
     training = dict(penalties=settings.penalties, steps=settings.steps, batch=settings.batch)
-    written = {
-        delta: record.cell(
-            {"written_down": delta, **common}, functools.partial(written_down, settings, delta)
-        )
-        for delta in settings.deltas
-    }
     fits = {
-        (model, width): record.cell(
+        (model, width): (
             {"model": model, "width": width, **common, **training},
             functools.partial(fitted, settings, model, width),
         )
         for model in settings.models
         for width in settings.widths
     }
-    floor = record.cell({"reference": POINTS, **common}, lambda: reference(settings))["distance"]
-    return {"settings": settings, "written": written, "fitted": fits, "floor": floor}
+    written = {
+        delta: (
+            {"written_down": delta, **common},
+            functools.partial(written_down, settings, delta),
+        )
+        for delta in settings.deltas
+    }
+    floor = {"": ({"reference": POINTS, **common}, functools.partial(reference, settings))}
+    cells = record.cells(fits | written | floor)
+    return {
+        "settings": settings,
+        "written": {delta: cells[delta] for delta in written},
+        "fitted": {name: cells[name] for name in fits},
+        "floor": cells[""]["distance"],
+    }
 
 
 def table(found: dict) -> str:

@@ -1,10 +1,13 @@
+import functools
 import json
+import os
 import subprocess
 import sys
 
 from matplotlib.figure import Figure
 import pytest
 
+from flowzoo.studies import linear_couplings, study
 from flowzoo.studies.study import Option, Record, Study, settings
 
 STUDY = Study(
@@ -62,6 +65,43 @@ def test_a_record_goes_on_where_it_stopped(tmp_path):
     path.write_text(path.read_text()[:-20])
     with pytest.raises(ValueError, match="not valid JSON"):
         Record(path, "example")
+
+
+def test_two_processes_give_the_record_of_one(tmp_path):
+    few = dict(dims=(4,), pairs=(1, 2), matrices=1, steps=5)
+    chosen = settings(linear_couplings.STUDY, few)
+    wanted = {
+        pairs: (
+            {"pairs": pairs},
+            functools.partial(linear_couplings.couplings, chosen, "positive", 4, [pairs]),
+        )
+        for pairs in chosen.pairs
+    }
+
+    def measure(processes):
+        path = tmp_path / f"{processes}.json"
+        found = Record(path, "example", "a command", processes=processes).cells(wanted)
+        cells = json.loads(path.read_text())["cells"]
+        assert all(cell.pop("seconds") > 0 for cell in cells)
+        return found, sorted(cells, key=lambda cell: cell["key"]["pairs"])
+
+    assert measure(2) == measure(1)
+
+
+def fail(word):
+    raise ValueError(f"The cell got {word!r}, expected another.")
+
+
+@pytest.mark.parametrize(
+    ("measure", "error", "sentence"),
+    [
+        (functools.partial(fail, "bad"), ValueError, "The cell got 'bad', expected another."),
+        (functools.partial(os._exit, 3), ChildProcessError, "ended without a result"),
+    ],
+)
+def test_an_error_in_another_process_arrives(measure, error, sentence):
+    with pytest.raises(error, match=sentence):
+        list(study._side_by_side({"a": measure}, 1))
 
 
 PROGRAM = """
