@@ -19,6 +19,7 @@ README_ENTRIES = (
     "maf5",
     "maf_mog5",
     "real_nvp_image",
+    "parallel_multiscale",
     "paper",
     "whitened",
     "learned",
