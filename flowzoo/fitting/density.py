@@ -12,6 +12,7 @@ import optax
 
 from flowzoo.flow import Flow
 from flowzoo.transforms import Chain, Inverse, Supports
+from flowzoo.transforms.transform import mark_fitted
 from flowzoo.zoo import build
 
 # Steps in one dispatch, after which the host looks whether all is finite.
@@ -200,6 +201,7 @@ def summary(log_weights: np.ndarray) -> tuple[float, float, float, float]:
 
 def _make_flow(event_shape, model, supports, inverted: bool, seed: int) -> Flow:
     flow = build(model, event_shape, rngs=nnx.Rngs(seed))
+    mark_fitted(flow)  # There are no data.
     transform = Inverse(flow.transform) if inverted else flow.transform
     if supports is not None:
         to_real = Supports(supports)

@@ -30,6 +30,7 @@ from flowzoo.numerics.named_arrays import Arrays, from_arrays, to_arrays
 from flowzoo.pretrained import tensors
 from flowzoo.pretrained.card import Card, markdown, skeleton
 from flowzoo.raw_flow import RawFlow
+from flowzoo.transforms.transform import mark_fitted
 
 FORMAT_VERSION = 2
 MANIFEST, CARD, CONFIG, README, WEIGHTS = (
@@ -153,7 +154,9 @@ def fill(
         dtype = jax.dtypes.canonicalize_dtype(jnp.promote_types(a.dtype, b.dtype))
         return jnp.asarray(a, dtype)
 
-    return nnx.merge(graph, jax.tree.map(place, state, like))
+    model = nnx.merge(graph, jax.tree.map(place, state, like))
+    mark_fitted(model)
+    return model
 
 
 def stored_arrays(model: RawFlow) -> Arrays:

@@ -22,6 +22,7 @@ import orbax.checkpoint as ocp
 from flowzoo.numerics.named_arrays import Arrays, from_arrays, to_arrays
 from flowzoo.training.state import Best, TrainState, Variables
 from flowzoo.training.workdir import CHECKPOINTS, last_checkpoint
+from flowzoo.transforms.transform import mark_fitted
 
 KEEP = 2
 CHECKSUMS = "sha256.json"
@@ -112,7 +113,9 @@ class Checkpoints:
         }
         restored = from_arrays(self._restore(best=to_arrays(template)), template)
         best, constants = restored["best"], restored["variables"]["constants"]
-        return nnx.merge(graph, best.params, best.statistics, constants)
+        flow = nnx.merge(graph, best.params, best.statistics, constants)
+        mark_fitted(flow)
+        return flow
 
     def _restore(self, **items: Arrays) -> Arrays:
         step = self.latest_step()

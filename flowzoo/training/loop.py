@@ -30,6 +30,7 @@ from flowzoo.training.optimizer import gradient_rule, make_optimizer
 from flowzoo.training.state import Best, TrainState, Variables, initial_state, merge, split
 from flowzoo.training.step import make_run_steps, make_shuffle, update_norm
 from flowzoo.transforms.linear.dense import check_invertible, dense_weights
+from flowzoo.transforms.transform import mark_fitted
 from flowzoo.zoo import build
 from flowzoo.zoo.parameters import match_parameters
 
@@ -112,6 +113,7 @@ class Run:
         check_batch(config, len(dataset.train), self.mesh.shape[devices.DATA])
         # On the host, so that no device ever holds a flow that is split over many.
         self.flow = jax.device_get(build_flow(config, dataset) if flow is None else flow)
+        mark_fitted(self.flow)  # By `start` or by the run whose checkpoint is restored.
         self.graph, self.variables = split(self.flow)
         self.steps_per_epoch = len(dataset.train) // config.batch_size
         self.num_steps = self.steps_per_epoch * config.num_epochs

@@ -264,6 +264,13 @@ def rows_used(module: nnx.Module) -> int | None:
     return None if None in rows else max(rows)
 
 
+def mark_fitted(module: nnx.Module) -> None:
+    """Says of the layers in a module, in place, that their arrays are those that data set."""
+    for _, layer in nnx.iter_modules(module):
+        if hasattr(layer, "fitted"):
+            layer.fitted = True
+
+
 def initialize_thinning(
     transform: Transform, x: jax.Array, context: jax.Array | None = None
 ) -> None:

@@ -1,5 +1,7 @@
 """Whitening: what it does to data, and the Gaussian that a flow then starts from."""
 
+import warnings
+
 from flax import nnx
 import jax
 import jax.numpy as jnp
@@ -9,7 +11,7 @@ import scipy.stats
 
 import flowzoo
 from flowzoo.bases.factorial import StandardNormal
-from flowzoo.transforms import Whiten
+from flowzoo.transforms import Stack, Whiten
 from flowzoo.transforms.linear.whiten import whitening
 
 DIM = 5
@@ -119,6 +121,47 @@ def test_shrinkage_outside_the_unit_interval_is_refused(shrinkage):
 
 def test_is_the_identity_before_it_has_seen_data():
     x = jnp.arange(6.0).reshape(2, 3)
-    z, log_det = Whiten(3).forward_and_log_det(x)
+    with pytest.warns(UserWarning, match="was given no data"):
+        z, log_det = Whiten(3).forward_and_log_det(x)
     np.testing.assert_array_equal(z, x)
     np.testing.assert_array_equal(log_det, [0.0, 0.0])
+
+
+SENTENCE = "call flow.initialize\\(x\\) with the training data"
+
+
+def whitened_flow(recipe):
+    config = {"name": recipe, "whiten": True, "num_layers": 1}
+    return flowzoo.build(config, (2,), rngs=nnx.Rngs(0))
+
+
+@pytest.mark.parametrize("recipe", ["fully_connected", "fully_connected_learned"])
+def test_a_flow_that_was_given_no_data_says_so(recipe, data):
+    flow, x = whitened_flow(recipe), jnp.asarray(data[:100, :2], jnp.float32)
+    with pytest.warns(UserWarning, match=SENTENCE):
+        jax.eval_shape(flow.log_prob, x)
+    with pytest.warns(UserWarning, match=SENTENCE):  # In a training step of one's own, too.
+        nnx.eval_shape(nnx.grad(lambda flow, x: flow.log_prob(x).mean()), flow, x)
+    flow.initialize(x)
+    with warnings.catch_warnings(action="error"):
+        jax.eval_shape(nnx.clone(flow).log_prob, x)
+
+
+def test_a_flow_whose_arrays_were_restored_says_nothing(data, tmp_path):
+    flow, x = whitened_flow("fully_connected"), jnp.asarray(data[:100, :2], jnp.float32)
+    flow.initialize(x)
+    flowzoo.save(flow, tmp_path / "flow.safetensors")
+    with warnings.catch_warnings(action="error"):
+        log_prob = flowzoo.load(tmp_path / "flow.safetensors").log_prob(x)
+        np.testing.assert_array_equal(log_prob, flow.log_prob(x))
+        packaged = flowzoo.load_pretrained("toy_moons").flow
+        jax.eval_shape(packaged.log_prob, x)
+
+
+def test_layers_of_a_stack_are_given_data_together(data):
+    stack, x = Stack([Whiten(DIM), Whiten(DIM)]), jnp.asarray(data, jnp.float32)
+    with pytest.warns(UserWarning, match=SENTENCE):
+        stack.forward(x)
+    with warnings.catch_warnings(action="error"):
+        stack.initialize(x)
+        stack.forward(x)

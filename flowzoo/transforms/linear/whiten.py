@@ -1,5 +1,7 @@
 """Whitening: a fixed affine map of a whole vector, fitted to data."""
 
+import warnings
+
 import jax.numpy as jnp
 import numpy as np
 
@@ -15,6 +17,9 @@ class Whiten(Transform):
     value, kept apart so that what is trained starts at the identity: Adam scales each entry of a
     gradient by itself, and the relative gradient `G Wᵀ W` of an ill-conditioned W gives it mostly
     directions in which the data hardly vary.
+
+    Warns:
+      UserWarning: by `forward`, before it was given data (`fitted` is False).
 
     Args:
       dim: D.
@@ -36,6 +41,7 @@ class Whiten(Transform):
         self.weight = Constant(jnp.eye(dim))
         self.inverse_weight = Constant(jnp.eye(dim))
         self.log_det = Constant(jnp.zeros(()))
+        self.fitted = False
 
     def fit(self, x, context=None):
         self.check_event(x)
@@ -45,9 +51,17 @@ class Whiten(Transform):
         self.weight[...] = jnp.asarray((vectors / np.sqrt(values)) @ vectors.T, x.dtype)
         self.inverse_weight[...] = jnp.asarray((vectors * np.sqrt(values)) @ vectors.T, x.dtype)
         self.log_det[...] = jnp.asarray(-0.5 * np.log(values).sum(), x.dtype)
+        self.fitted = True
 
     def forward_and_log_det(self, x, context=None):
         self.check_event(x)
+        if not self.fitted:
+            warnings.warn(
+                "The whitening of this flow was given no data and changes nothing: call "
+                "flow.initialize(x) with the training data before training, or build the flow with "
+                "whiten=False.",
+                stacklevel=2,
+            )
         return (x - self.mean[...]) @ self.weight[...], self.for_each_event(self.log_det[...], x)
 
     def inverse_and_log_det(self, z, context=None):
