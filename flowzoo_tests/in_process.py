@@ -7,7 +7,7 @@ import sys
 import threading
 from typing import NamedTuple
 
-from absl import flags
+from absl import app, flags
 import pytest
 
 from flowzoo import command_line
@@ -46,6 +46,7 @@ class Caller:
 @contextlib.contextmanager
 def fresh_flags() -> Iterator[None]:
     """Without the flags of other programs that this process has imported."""
+    app.define_help_flags()  # Which it does but once.
     modules = flags.FLAGS.flags_by_module_dict().items()
     kept = {flag.name for module, found in modules if module.startswith("absl") for flag in found}
     kept.add("traceback")  # of `command_line`, which all share

@@ -264,11 +264,27 @@ def rows_used(module: nnx.Module) -> int | None:
     return None if None in rows else max(rows)
 
 
+class Mark:
+    """Whether a layer was given data: an attribute `mark` of the layer and of all copies of it.
+
+    All marks are equal, so that the structure of a flow does not depend on them.
+    """
+
+    def __init__(self):
+        self.fitted = False
+
+    def __eq__(self, other):
+        return isinstance(other, Mark)
+
+    def __hash__(self):
+        return hash(Mark)
+
+
 def mark_fitted(module: nnx.Module) -> None:
-    """Says of the layers in a module, in place, that their arrays are those that data set."""
+    """Marks the layers in a module whose arrays come from where data have set them."""
     for _, layer in nnx.iter_modules(module):
-        if hasattr(layer, "fitted"):
-            layer.fitted = True
+        if hasattr(layer, "mark"):
+            layer.mark.fitted = True
 
 
 def initialize_thinning(

@@ -11,7 +11,8 @@ import pytest
 
 from flowzoo_tests.transforms.registry import TRANSFORMS
 
-pytestmark = pytest.mark.parametrize("name", TRANSFORMS)
+# All tests of one transform in a row: they share compiled programs, which are forgotten in time.
+pytestmark = pytest.mark.parametrize("name", TRANSFORMS, scope="module")
 
 
 @functools.cache

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from flowzoo.numerics.variables import Constant
-from flowzoo.transforms.transform import Transform
+from flowzoo.transforms.transform import Mark, Transform
 
 
 class Whiten(Transform):
@@ -19,7 +19,7 @@ class Whiten(Transform):
     directions in which the data hardly vary.
 
     Warns:
-      UserWarning: by `forward`, before it was given data (`fitted` is False).
+      UserWarning: by `forward`, until it or a copy of it was given data.
 
     Args:
       dim: D.
@@ -41,7 +41,7 @@ class Whiten(Transform):
         self.weight = Constant(jnp.eye(dim))
         self.inverse_weight = Constant(jnp.eye(dim))
         self.log_det = Constant(jnp.zeros(()))
-        self.fitted = False
+        self.mark = Mark()
 
     def fit(self, x, context=None):
         self.check_event(x)
@@ -51,11 +51,11 @@ class Whiten(Transform):
         self.weight[...] = jnp.asarray((vectors / np.sqrt(values)) @ vectors.T, x.dtype)
         self.inverse_weight[...] = jnp.asarray((vectors * np.sqrt(values)) @ vectors.T, x.dtype)
         self.log_det[...] = jnp.asarray(-0.5 * np.log(values).sum(), x.dtype)
-        self.fitted = True
+        self.mark.fitted = True
 
     def forward_and_log_det(self, x, context=None):
         self.check_event(x)
-        if not self.fitted:
+        if not self.mark.fitted:
             warnings.warn(
                 "The whitening of this flow was given no data and changes nothing: call "
                 "flow.initialize(x) with the training data before training, or build the flow with "
