@@ -33,8 +33,9 @@ LESS = {
     "zoo_tour": {"EPOCHS": 1, "ANGLES": (0,)},
 }
 PROGRAM = """
-import json, sys
+import gc, json, sys
 import matplotlib
+gc.set_threshold(100_000, 20, 50)  # as in conftest.py
 matplotlib.use("svg")  # a notebook's backend, which no import may change
 names, less = {"__name__": "__main__"}, json.loads(sys.argv[2])
 for cell in json.load(open(sys.argv[1], encoding="utf-8"))["cells"]:
