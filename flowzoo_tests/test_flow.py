@@ -278,4 +278,5 @@ def test_build_takes_a_seed_and_refuses_what_is_neither_shape_nor_context():
 
 def test_dir_lists_what_there_is():
     assert set(flowzoo.__all__) <= set(dir(flowzoo))
+    assert not {"importlib", "TYPE_CHECKING"} & set(dir(flowzoo))
     assert all(getattr(flowzoo, name) is not None for name in flowzoo.__all__)

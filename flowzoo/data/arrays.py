@@ -243,7 +243,7 @@ def _warn_of_tails(data: np.ndarray, heavy: np.ndarray, shape: tuple[int, ...]) 
     column = int(np.argmax(heavy))
     values = data[:, column]
     row = int(np.argmax(np.abs(values - np.median(values))))
-    others = f", and {heavy.sum() - 1} more" if heavy.sum() > 1 else ""
+    others = f" (and {heavy.sum() - 1} more)" if heavy.sum() > 1 else ""
     place = ", ".join(map(str, np.unravel_index(column, shape)))
     advice = (
         "all data are positive: support='positive' takes their logarithm, which suits amounts and "
