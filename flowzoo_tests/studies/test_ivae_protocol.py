@@ -1,3 +1,5 @@
+import numpy as np
+
 from flowzoo import ica
 from flowzoo.ica import estimators
 from flowzoo.studies import ivae_protocol
@@ -47,3 +49,9 @@ def test_the_data_are_those_of_the_published_protocol(monkeypatch):
     assert (seen["x"] == data.x).all() and (seen["u"] == data.u).all()
     # Those of `ica.fit`, which is called without any.
     assert tuple(seen["stages"]) == estimators.STAGES and seen["between"] == estimators.SHAPES
+
+
+def test_splines_placed_at_the_true_inverse_find_the_sources():
+    chosen = settings(STUDY, SMALL | dict(methods=("placed",)), smoke=True)
+    cell = ivae_protocol._measure("placed", 1, chosen)
+    assert cell["mcc"] > 0.99 and np.isfinite(cell["nats"])
