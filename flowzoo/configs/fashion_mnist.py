@@ -2,7 +2,11 @@
 
     python -m flowzoo.train --config=configs/fashion_mnist.py[:ENTRY]
 
-Nothing was measured here yet.
+Measured on one core of an AMD EPYC (CPU) that was shared with other work, on the test set:
+
+    :parallel_multiscale --config.num_epochs=6   -789.2 ± 4.4 nats (3.225 bits/dim)   12 minutes
+
+The other entries were not measured.
 """
 
 from flowzoo.configs.mnist import ENTRIES
