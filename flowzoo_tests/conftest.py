@@ -4,6 +4,7 @@ import gc
 import itertools
 import os
 from pathlib import Path
+import sys
 
 from flowzoo_tests.quick import QUICK
 
@@ -50,6 +51,8 @@ def call(monkeypatch, capfd, tmp_path):
     from flowzoo_tests.in_process import Caller
 
     monkeypatch.chdir(tmp_path)
+    # Python keeps what it compiled beside a config; a test of what a program leaves is not of that.
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     return Caller(monkeypatch, capfd)
 
 
