@@ -148,12 +148,14 @@ class ParallelMultiscale(Transform):
         of_bins = np.bincount(bins, weights=masses)
         self.bins[...] = jnp.asarray(bins, jnp.int32)
         self.shares[...] = jnp.asarray(masses / of_bins[bins], self.shares[...].dtype)
-        log_masses = jnp.asarray(np.log(of_bins), self.shares[...].dtype)
+        log_masses = np.log(of_bins)
         for net in self.nets:
             bias = net.last.bias
-            bias[...] = jnp.tile(log_masses, bias.shape[0] // self.num_bins)
+            repeated = np.tile(log_masses, bias.shape[0] // self.num_bins)
+            bias[...] = jnp.asarray(repeated, bias[...].dtype)
         bias = self.coarse.output_bias
-        bias[...] = jnp.broadcast_to(log_masses[:, None], bias.shape)
+        repeated = np.broadcast_to(log_masses[:, None], bias.shape)
+        bias[...] = jnp.asarray(repeated, bias[...].dtype)
 
     def _level(self, x: jax.Array) -> jax.Array:
         return jnp.clip(jnp.floor(x * self.levels), 0, self.levels - 1).astype(jnp.int32)
