@@ -69,32 +69,29 @@ def baselines(
     }
 
 
+def _smallest(config: config_dict.ConfigDict, **model: Any) -> config_dict.ConfigDict:
+    """The smoke run of a model of images: convolutions on a CPU take their time."""
+    networks = dict(hidden_channels=4, num_blocks=1, **model)
+    return changed(smoke(config), model=networks, dataset=dict(limit=200))
+
+
 def real_nvp_image(image_shape: tuple[int, int, int]) -> dict[str, Any]:
     """As `baselines`, the multi-scale Real NVP; its short run has smaller networks, for CPUs."""
 
     def smaller(config: config_dict.ConfigDict) -> config_dict.ConfigDict:
         return short(config, model=dict(hidden_channels=16, num_blocks=2), num_epochs=4)
 
-    def smallest(config: config_dict.ConfigDict) -> config_dict.ConfigDict:
-        # Convolutions on a CPU take their time.
-        networks = dict(hidden_channels=4, num_blocks=1)
-        return changed(smoke(config), model=networks, dataset=dict(limit=200))
-
     return dict(
         title="Real NVP on images",
         model=dict(name="real_nvp_image", image_shape=image_shape),
         optimizer=dict(learning_rate=1e-3, l2=5e-5),
         short=smaller,
-        smoke=smallest,
+        smoke=_smallest,
     )
 
 
 def glow(image_shape: tuple[int, int, int], **model: Any) -> dict[str, Any]:
     """As `baselines`, Glow with small networks; `model` are options that differ."""
-
-    def smallest(config: config_dict.ConfigDict) -> config_dict.ConfigDict:
-        networks = dict(num_steps=1, hidden_channels=4, num_blocks=1)
-        return changed(smoke(config), model=networks, dataset=dict(limit=200))
 
     return dict(
         title="Glow",
@@ -102,16 +99,12 @@ def glow(image_shape: tuple[int, int, int], **model: Any) -> dict[str, Any]:
         optimizer=dict(learning_rate=1e-3, schedule="cosine", warmup_steps=100, clip_norm=100.0),
         parameter_average=0.998,
         num_epochs=20,
-        smoke=smallest,
+        smoke=functools.partial(_smallest, num_steps=1),
     )
 
 
 def parallel_multiscale(image_shape: tuple[int, int, int], **model: Any) -> dict[str, Any]:
     """As `baselines`, groups of pixels given coarser ones; `model` are options that differ."""
-
-    def smallest(config: config_dict.ConfigDict) -> config_dict.ConfigDict:
-        networks = dict(hidden_channels=4, num_blocks=1, hidden_sizes=(32,))
-        return changed(smoke(config), model=networks, dataset=dict(limit=200))
 
     return dict(
         title="Parallel multiscale flow",
@@ -119,5 +112,5 @@ def parallel_multiscale(image_shape: tuple[int, int, int], **model: Any) -> dict
         optimizer=dict(learning_rate=2e-3, schedule="cosine", warmup_steps=100, clip_norm=100.0),
         parameter_average=0.998,
         num_epochs=20,
-        smoke=smallest,
+        smoke=functools.partial(_smallest, hidden_sizes=(32,)),
     )

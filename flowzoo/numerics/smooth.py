@@ -4,6 +4,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 MIN_SLOPE = 1e-3
 
@@ -30,6 +31,12 @@ def _sigmoid_and_softplus_jvp(primals, tangents):
 def positive(raw: jax.Array) -> jax.Array:
     """Maps real parameters to numbers above `MIN_SLOPE`, zero to one."""
     return MIN_SLOPE + (1 - MIN_SLOPE) * jax.nn.softplus(raw + math.log(math.expm1(1)))
+
+
+def inverse_positive(value: np.ndarray) -> np.ndarray:
+    """The numbers of which `positive` makes the given ones, at least `2 MIN_SLOPE` each."""
+    softplus = np.maximum(value - MIN_SLOPE, MIN_SLOPE) / (1 - MIN_SLOPE)
+    return softplus + np.log(-np.expm1(-softplus)) - np.log(np.expm1(1))
 
 
 # exp(±7) ≈ 1,100 either way for one layer: no density of standardised data needs more. A stack of

@@ -29,7 +29,7 @@ from flowzoo import ica, zoo
 from flowzoo.context import Labels
 from flowzoo.flow import Flow
 from flowzoo.ica.estimators import SHAPES, Unmixing
-from flowzoo.numerics.smooth import MIN_SLOPE
+from flowzoo.numerics.smooth import inverse_positive
 from flowzoo.reporting import tables
 from flowzoo.reporting.published import PUBLISHED_MCC
 from flowzoo.studies import study
@@ -122,8 +122,8 @@ def _placed(matrix: np.ndarray, x: np.ndarray, u: np.ndarray) -> Unmixing:
         if isinstance(layer, Dense):
             layer.weight[...] = jnp.asarray(np.linalg.inv(matrix).T, jnp.float32)
         else:
-            slopes = np.maximum(_nearest_slopes(layer.slopes.shape[-1]), 2 * MIN_SLOPE)
-            raw = np.log(np.expm1((slopes - MIN_SLOPE) / (1 - MIN_SLOPE))) - np.log(np.expm1(1))
+            slopes = _nearest_slopes(layer.slopes.shape[-1])
+            raw = inverse_positive(slopes)
             layer.slopes[...] = jnp.tile(jnp.asarray(raw, jnp.float32), (x.shape[1], 1))
     flow.update_statistics(jnp.asarray(x), jnp.asarray(u))
     nats = float(_mean_log_prob(flow, jnp.asarray(x), jnp.asarray(u)))

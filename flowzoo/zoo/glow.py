@@ -1,7 +1,6 @@
 """Glow: steps of activation norm, an invertible convolution and a coupling, at several scales."""
 
 from collections.abc import Mapping
-import math
 
 from flax import nnx
 
@@ -22,6 +21,7 @@ from flowzoo.transforms import (
     Transform,
     emerging_conv,
 )
+from flowzoo.zoo.options import image_of
 
 # The couplings that there are, and the options of each.
 COUPLINGS = {
@@ -68,12 +68,7 @@ def glow(
     Raises:
       ValueError: if the shapes do not fit each other, or an option is unknown.
     """
-    image_shape = tuple(image_shape)
-    if len(image_shape) != 3 or event_shape != (math.prod(image_shape),):
-        raise ValueError(
-            f"glow got event_shape {event_shape} and image_shape {image_shape}, expected (D,) and "
-            "(H, W, C) with H W C = D."
-        )
+    image_shape = image_of("glow", event_shape, image_shape)
     factor = 2**num_scales
     if num_scales < 1 or image_shape[0] % factor or image_shape[1] % factor:
         raise ValueError(

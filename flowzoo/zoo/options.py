@@ -1,6 +1,7 @@
 """What recipes check of their options."""
 
 from collections.abc import Iterable, Mapping
+import math
 import numbers
 from typing import Any
 
@@ -17,6 +18,23 @@ def vector_size(recipe: str, event_shape: tuple[int, ...], at_least: int = 1) ->
         expected = "(D,)" if at_least == 1 else f"(D,) with D >= {at_least}"
         raise ValueError(f"{recipe} got event_shape {event_shape}, expected {expected}.")
     return event_shape[0]
+
+
+def image_of(
+    recipe: str, event_shape: tuple[int, ...], image_shape: Iterable[int]
+) -> tuple[int, ...]:
+    """`(H, W, C)` of an event of shape `(H W C,)`.
+
+    Raises:
+      ValueError: if the shapes do not fit each other.
+    """
+    image_shape = tuple(image_shape)
+    if len(image_shape) != 3 or event_shape != (math.prod(image_shape),):
+        raise ValueError(
+            f"{recipe} got event_shape {event_shape} and image_shape {image_shape}, expected (D,) "
+            "and (H, W, C) with H W C = D."
+        )
+    return image_shape
 
 
 def check_layers(recipe: str, num_layers: int) -> None:

@@ -1,7 +1,6 @@
 """The parallel multiscale flow: groups of pixels, each given the coarser ones."""
 
 from collections.abc import Sequence
-import math
 
 from flax import nnx
 
@@ -9,6 +8,7 @@ from flowzoo.bases import Uniform
 from flowzoo.context import ContextSpec
 from flowzoo.flow import Flow
 from flowzoo.transforms import Chain, Inverse, Logit, ParallelMultiscale, Reshape
+from flowzoo.zoo.options import image_of
 
 
 def parallel_multiscale(
@@ -48,12 +48,7 @@ def parallel_multiscale(
       ValueError: if the shapes do not fit each other or the number of scales, or there are more
         bins than levels.
     """
-    image_shape = tuple(image_shape)
-    if len(image_shape) != 3 or event_shape != (math.prod(image_shape),):
-        raise ValueError(
-            f"parallel_multiscale got event_shape {event_shape} and image_shape {image_shape}, "
-            "expected (D,) and (H, W, C) with H W C = D."
-        )
+    image_shape = image_of("parallel_multiscale", event_shape, image_shape)
     transform = ParallelMultiscale(
         image_shape,
         levels=levels,

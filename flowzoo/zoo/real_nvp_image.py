@@ -1,7 +1,5 @@
 """Real NVP on images: couplings at several scales."""
 
-import math
-
 from flax import nnx
 
 from flowzoo.bases.factorial import StandardNormal
@@ -18,6 +16,7 @@ from flowzoo.transforms import (
     Squeeze,
     Transform,
 )
+from flowzoo.zoo.options import image_of
 
 
 def real_nvp_image(
@@ -56,12 +55,7 @@ def real_nvp_image(
     Raises:
       ValueError: if the shapes do not fit each other or the number of scales.
     """
-    image_shape = tuple(image_shape)
-    if len(image_shape) != 3 or event_shape != (math.prod(image_shape),):
-        raise ValueError(
-            f"real_nvp_image got event_shape {event_shape} and image_shape {image_shape}, expected "
-            "(D,) and (H, W, C) with H W C = D."
-        )
+    image_shape = image_of("real_nvp_image", event_shape, image_shape)
     factor = 2 ** (num_scales - 1)
     halves = num_scales >= 1 and not (image_shape[0] % factor or image_shape[1] % factor)
     if not halves or image_shape[0] * image_shape[1] < 2 * factor**2:

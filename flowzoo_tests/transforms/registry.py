@@ -15,6 +15,8 @@ def _fitted(transform):
     return transform
 
 
+MULTISCALE = dict(levels=6, num_scales=1, hidden_channels=3, num_blocks=1, hidden_sizes=(5,))
+
 TRANSFORMS = {
     "affine": lambda rngs: T.Affine((3,), shift=[0.5, -1.0, 0.0], scale=[2.0, 0.1, -3.0]),
     "units": lambda rngs: T.Units((3,), shift=[2000.1, -1.0, 0.0], scale=[2.0, 0.1, -3.0]),
@@ -97,28 +99,11 @@ TRANSFORMS = {
     "parallel_multiscale": lambda rngs: T.Chain(
         [
             T.Inverse(T.Logit((4, 2, 1), alpha=0.05)),
-            T.ParallelMultiscale(
-                (4, 2, 1),
-                levels=6,
-                num_bins=3,
-                num_scales=1,
-                hidden_channels=3,
-                num_blocks=1,
-                hidden_sizes=(5,),
-                rngs=rngs,
-            ),
+            T.ParallelMultiscale((4, 2, 1), num_bins=3, rngs=rngs, **MULTISCALE),
         ]
     ),
     "parallel_multiscale_colour": lambda rngs: T.ParallelMultiscale(
-        (2, 2, 2),
-        levels=6,
-        num_bins=4,
-        num_scales=1,
-        hidden_channels=3,
-        num_blocks=1,
-        hidden_sizes=(5,),
-        context_size=2,
-        rngs=rngs,
+        (2, 2, 2), num_bins=4, context_size=2, rngs=rngs, **MULTISCALE
     ),
     "factor_out": lambda rngs: T.FactorOut((2, 1, 3), T.TanhMix((2, 1, 1))),
     "conv1x1": lambda rngs: T.Invertible1x1Conv((2, 2, 3), use_bias=True, rngs=rngs),

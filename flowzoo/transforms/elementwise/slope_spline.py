@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from flowzoo.numerics.smooth import MIN_SLOPE, positive
+from flowzoo.numerics.smooth import inverse_positive, positive
 from flowzoo.transforms.elementwise.nonlinearities import Elementwise
 
 # The slope at the start over the position in units of the bound, times the ratio r.
@@ -60,7 +60,7 @@ class SlopeSpline(Elementwise):
         self.event_shape = tuple(event_shape)
         self.bound = float(bound)
         slopes = STARTS[start](np.linspace(-1, 1, num_bins + 1), float(ratio))
-        raw = np.log(np.expm1((slopes - MIN_SLOPE) / (1 - MIN_SLOPE))) - np.log(np.expm1(1))
+        raw = inverse_positive(slopes)
         self.slopes = nnx.Param(jnp.tile(jnp.asarray(raw, jnp.float32), (*self.event_shape, 1)))
         self.shift = nnx.Param(jnp.zeros(self.event_shape))
 

@@ -11,7 +11,7 @@ from scipy.special import ndtr, ndtri
 
 from flowzoo.numerics.rational_quadratic import MIN_WIDTH, Bin, evaluate_bin, invert_bin
 from flowzoo.numerics.shapes import batch_shape
-from flowzoo.numerics.smooth import MIN_SLOPE, positive
+from flowzoo.numerics.smooth import inverse_positive, positive
 from flowzoo.transforms.transform import Transform
 
 # Rows of data that place the knots; more would not move them visibly.
@@ -88,11 +88,6 @@ def inverse_rational_quadratic(y: jax.Array, knots: Knots) -> tuple[jax.Array, j
     end, slope = (jnp.where(is_below, a[:, 0], a[:, -1]) for a in (knots.x, knots.slope))
     x = jnp.where(outside, end + (y - inside) / slope, x)
     return x, jnp.where(outside, jnp.log(slope), log_slope)
-
-
-def _inverse_positive(value: np.ndarray) -> np.ndarray:
-    softplus = np.maximum(value - MIN_SLOPE, MIN_SLOPE) / (1 - MIN_SLOPE)
-    return softplus + np.log(-np.expm1(-softplus)) - np.log(np.expm1(1))
 
 
 class RationalQuadraticSpline(Transform):
@@ -241,7 +236,7 @@ def _column(quantiles: np.ndarray, wanted: np.ndarray, num_bins: int, bound: flo
     heights = np.diff(y) * num_bins / (2 * bound)
     return (
         np.log(np.maximum(share - MIN_WIDTH, 1e-9)),
-        _inverse_positive(heights),
-        _inverse_positive(slope),
+        inverse_positive(heights),
+        inverse_positive(slope),
         y[0] + bound,
     )

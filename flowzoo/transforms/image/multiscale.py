@@ -2,10 +2,25 @@
 
 import math
 
+import jax
 import jax.numpy as jnp
 
 from flowzoo.numerics.shapes import image_shape
 from flowzoo.transforms.transform import Transform
+
+
+def squeezed(x: jax.Array) -> jax.Array:
+    """`[..., H, W, C] → [..., H/2, W/2, 4 C]`, the channels by row, column and old channel."""
+    *batch, height, width, channels = x.shape
+    x = x.reshape(*batch, height // 2, 2, width // 2, 2, channels)
+    return jnp.moveaxis(x, -4, -3).reshape(*batch, height // 2, width // 2, 4 * channels)
+
+
+def unsqueezed(z: jax.Array) -> jax.Array:
+    """`[..., H, W, 4 C] → [..., 2 H, 2 W, C]`, the inverse of `squeezed`."""
+    *batch, height, width, channels = z.shape
+    z = z.reshape(*batch, height, width, 2, 2, channels // 4)
+    return jnp.moveaxis(z, -3, -4).reshape(*batch, 2 * height, 2 * width, channels // 4)
 
 
 class Squeeze(Transform):
@@ -31,19 +46,11 @@ class Squeeze(Transform):
 
     def forward_and_log_det(self, x, context=None):
         self.check_event(x)
-        height, width, channels = self.event_shape
-        batch_shape = x.shape[:-3]
-        z = x.reshape(*batch_shape, height // 2, 2, width // 2, 2, channels)
-        z = jnp.moveaxis(z, -4, -3).reshape(*batch_shape, *self.latent_shape)
-        return z, jnp.zeros(batch_shape, x.dtype)
+        return squeezed(x), jnp.zeros(x.shape[:-3], x.dtype)
 
     def inverse_and_log_det(self, z, context=None):
         self.check_latent(z)
-        height, width, channels = self.event_shape
-        batch_shape = z.shape[:-3]
-        x = z.reshape(*batch_shape, height // 2, width // 2, 2, 2, channels)
-        x = jnp.moveaxis(x, -3, -4).reshape(*batch_shape, *self.event_shape)
-        return x, jnp.zeros(batch_shape, z.dtype)
+        return unsqueezed(z), jnp.zeros(z.shape[:-3], z.dtype)
 
 
 class FactorOut(Transform):

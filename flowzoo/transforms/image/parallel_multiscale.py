@@ -12,6 +12,7 @@ from flowzoo.nets.conv import ResidualConvNet
 from flowzoo.nets.masked_mlp import MaskedMLP
 from flowzoo.numerics.shapes import image_shape
 from flowzoo.numerics.variables import Constant
+from flowzoo.transforms.image.multiscale import squeezed, unsqueezed
 from flowzoo.transforms.transform import Transform
 
 # Values that rounding takes out of [0, 1] by no more than this are taken back into it.
@@ -237,7 +238,7 @@ class ParallelMultiscale(Transform):
         x = _snapped(x)
         latents, log_det = [], 0
         for scale in range(self.num_scales):
-            x = _squeezed(x)
+            x = squeezed(x)
             levels = self._level(x)
             z = jnp.zeros_like(x)
             for i, step in enumerate(self.steps):
@@ -254,14 +255,14 @@ class ParallelMultiscale(Transform):
         )
         z = value.reshape(x.shape)
         for scale in latents[::-1]:
-            z = _unsqueezed(scale.at[..., : self.event_shape[-1]].set(z))
+            z = unsqueezed(scale.at[..., : self.event_shape[-1]].set(z))
         return z, log_det + log_slope.sum(-1)
 
     @jax.jit
     def _inverse(self, z, context):
         latents = []
         for _ in range(self.num_scales):
-            z = _squeezed(z)
+            z = squeezed(z)
             latents.append(z)
             z = z[..., : self.event_shape[-1]]
         flat = z.reshape(*z.shape[:-3], -1)
@@ -290,7 +291,7 @@ class ParallelMultiscale(Transform):
                 whole = whole.at[..., mapped].set(x)
                 known = known.at[..., mapped].set(levels)
                 log_det = log_det - log_slope.sum((-3, -2, -1))
-            x, levels = _unsqueezed(whole), _unsqueezed(known)
+            x, levels = unsqueezed(whole), unsqueezed(known)
         return x, log_det
 
 
@@ -333,16 +334,3 @@ def _steps(channels: int) -> list[_Step]:
 def _snapped(x: jax.Array) -> jax.Array:
     inside = jnp.clip(x, 0, 1)
     return jnp.where(jnp.abs(x - inside) < ROUNDING, inside, x)
-
-
-def _squeezed(x: jax.Array) -> jax.Array:
-    """`[..., H, W, C] → [..., H/2, W/2, 4 C]`, as `Squeeze` orders them."""
-    *batch, height, width, channels = x.shape
-    x = x.reshape(*batch, height // 2, 2, width // 2, 2, channels)
-    return jnp.moveaxis(x, -4, -3).reshape(*batch, height // 2, width // 2, 4 * channels)
-
-
-def _unsqueezed(x: jax.Array) -> jax.Array:
-    *batch, height, width, channels = x.shape
-    x = x.reshape(*batch, height, width, 2, 2, channels // 4)
-    return jnp.moveaxis(x, -3, -4).reshape(*batch, 2 * height, 2 * width, channels // 4)
