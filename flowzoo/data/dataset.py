@@ -125,7 +125,25 @@ class Dataset:
           key: of the dequantization noise; unused where `dequantize` is off. Rows of equal index
             get equal noise under equal keys, so give every split its own.
         """
-        x = self.split(split_name).x
+        return self._in_model_space(self.split(split_name).x, key)
+
+    def seen_in_training(self, key: jax.Array) -> tuple[jax.Array, np.ndarray | None]:
+        """Returns the training split in model space, and the labels of its rows or None.
+
+        Where training mirrors images the mirrored ones follow, `[2 N, *event_shape]`: what is
+        fitted in closed form then sees the distribution that training sees.
+
+        Args:
+          key: of the dequantization noise; unused where `dequantize` is off.
+        """
+        x, labels = self.train.x, self.train.labels
+        if self.horizontal_flip:
+            images = x.reshape(-1, *self.image_shape)
+            x = np.concatenate([x, images[:, :, ::-1].reshape(x.shape)])
+            labels = None if labels is None else np.concatenate([labels, labels])
+        return self._in_model_space(x, key), labels
+
+    def _in_model_space(self, x: np.ndarray, key: jax.Array) -> jax.Array:
         indices = np.arange(len(x))
         key = key if self.dequantize else None
         chunks = [

@@ -167,8 +167,8 @@ class Run:
         """
         flow = self.flow
         if flow.starts_from_data:
-            labels = self.dataset.train.labels if self.config.conditional else None
-            x = self.dataset.model_space("train", evaluation_key("train"))
+            x, labels = self.dataset.seen_in_training(evaluation_key("train"))
+            labels = labels if self.config.conditional else None
             flow = jax.tree.map(jnp.asarray, flow)
             flow.initialize(x, labels)
         check_invertible(flow)

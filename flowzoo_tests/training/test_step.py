@@ -7,7 +7,9 @@ import numpy as np
 import optax
 import pytest
 
+from flowzoo.data import Split
 from flowzoo.numerics.named_arrays import to_arrays
+from flowzoo.reporting.results import gaussian_reference
 from flowzoo.training.devices import DATA, MODEL
 from flowzoo.training.evaluation import make_log_probs, summarize
 from flowzoo.training.loop import Run, load_data
@@ -161,6 +163,27 @@ def test_flips_mirror_whole_images():
     mirrored = np.abs(images - originals[:, :, ::-1]).max((1, 2)) < 1e-3
     kept = np.abs(images - originals).max((1, 2)) < 1e-3
     assert np.all(mirrored | kept) and 10 < mirrored.sum() < 54
+
+
+def test_what_is_fitted_in_closed_form_sees_the_mirror_images_too():
+    dataset = load_data(small_config()).first(130)
+    flipping = dataclasses.replace(dataset, horizontal_flip=True, dequantize=False)
+    x, labels = flipping.seen_in_training(jax.random.key(3))
+    levels = flipping.preprocessing.inverse(x).reshape(2, 130, 8, 8)
+    np.testing.assert_allclose(levels[0].reshape(130, 64), dataset.train.x, atol=1e-3)
+    np.testing.assert_allclose(levels[1], levels[0, :, :, ::-1], atol=1e-3)
+    np.testing.assert_array_equal(labels, np.tile(dataset.train.labels, 2))
+
+
+def test_neither_the_start_nor_the_gaussian_knows_left_from_right():
+    config = small_config()
+    dataset = dataclasses.replace(load_data(config), horizontal_flip=True, dequantize=False)
+    run = Run(config, dataset)
+    mean = merge(run.graph, run.start().variables).transform.transforms[0].mean[...].reshape(8, 8)
+    np.testing.assert_allclose(mean, mean[:, ::-1], atol=1e-5)
+    images = dataset.test.x.reshape(-1, 8, 8)[:, :, ::-1]
+    mirrored = dataclasses.replace(dataset, test=Split(images.reshape(-1, 64)))
+    assert gaussian_reference(mirrored) == pytest.approx(gaussian_reference(dataset), abs=1e-2)
 
 
 def test_the_epoch_order_visits_every_row_once():
