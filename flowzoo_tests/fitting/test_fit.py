@@ -122,7 +122,7 @@ def test_a_saved_fit_keeps_its_precision(tmp_path):
 def test_few_rows_are_fitted_in_as_many_steps_as_many_rows():
     data = np.random.default_rng(0).normal(size=(400, 1)) ** 3
     with pytest.warns(UserWarning, match="far outside the rest"):
-        flow = flowzoo.fit(data, patience=10_000)
+        flow = flowzoo.fit(data, "gaussian", patience=10_000)
     assert flow.card["training"]["epochs"] == 1000
 
 
