@@ -3,10 +3,11 @@
     python -m flowzoo.studies.optimizers [--tasks=moons,digits,digits_learned,mnist,bsds300]
         [--methods=relative_muon,adam_ordinary,…] [--starts=…] [--conditions=1,100,…] [--seeds=3]
 
-Each optimizer trains the same flow from the same start at several learning rates, as many for each,
-which fall to zero along a cosine; the rate with the best validation likelihood is kept, and more
-seeds are trained with it alone. Nats are validation nats, the best of a run, and the test set is
-never looked at. Seconds are those of the steps, without compilation and evaluation.
+Each optimizer trains the same flow from the same start at four learning rates, which fall to zero
+along a cosine, and at further ones as long as the best is at an end of those tried. The rate with
+the best validation likelihood is kept, and more seeds are trained with it alone. Nats are
+validation nats, the best of a run, and the test set is never looked at. Seconds are those of the
+steps, without compilation and evaluation.
 
 The tasks are the paper's fully connected flow on a toy density, the digits and MNIST, the flow with
 learned maps on the digits, where only the dense layers' optimizer changes, and a short run of one
@@ -23,8 +24,9 @@ log-determinants are sums, their inverses transpositions.
 Source: Gresele et al., arXiv 2006.15090, appendix H; docs/method_multiplicative.md.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 import functools
+import math
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -55,6 +57,9 @@ OPTIONS = {
 }
 
 
+MORE_RATES = 4
+
+
 class Found(NamedTuple):
     """Curves by cell, and each method's best rate by (task, start, condition, moved)."""
 
@@ -75,16 +80,33 @@ def measure(settings: SimpleNamespace, record: Record) -> Found:
 
     for place in places(settings):
         for method in methods(settings, place["task"]):
-            cells = [
-                Cell(method=method, rate=rate, seed=settings.seed, **place)
-                for rate in METHODS[method].rates
-            ]
-            best = max(cells, key=run)
-            found.rates[_key(best)] = best.rate
+
+            def score(rate: float, method=method, place=place) -> float:
+                return run(Cell(method=method, rate=rate, seed=settings.seed, **place))
+
+            rate = best_rate(METHODS[method].rates, score)
+            best = Cell(method=method, rate=rate, seed=settings.seed, **place)
+            found.rates[_key(best)] = rate
             if place["start"] == "own" and place["condition"] == 1:
                 for seed in range(settings.seed + 1, settings.seed + settings.seeds):
                     run(best._replace(seed=seed))
     return found
+
+
+def best_rate(rates: Sequence[float], score: Callable[[float], float]) -> float:
+    """The rate with the highest score; while that is an end of the rates, one more is tried there.
+
+    A further rate is 3 or 1 times a power of ten, and there are at most `MORE_RATES` of them.
+    """
+    scores = {rate: score(rate) for rate in rates}
+    for _ in range(MORE_RATES):
+        best = max(scores, key=scores.get)
+        if best not in (min(scores), max(scores)):
+            break
+        half_decades = round(2 * math.log10(best)) + (1 if best == max(scores) else -1)
+        further = float(f"{10 ** (half_decades / 2):.0e}")
+        scores[further] = score(further)
+    return max(scores, key=scores.get)
 
 
 def _measure(cell: Cell, epochs: int, data_dir: str) -> dict:

@@ -98,6 +98,19 @@ def test_the_best_rate_by_validation_is_kept_and_seeds_follow_it(monkeypatch):
     assert optimizers.draw(found).axes
 
 
+@pytest.mark.parametrize("peak, tried", [(0.03, 4), (0.003, 6), (3.0, 7), (1e9, 8), (1e-9, 8)])
+def test_rates_are_tried_beyond_an_end_that_is_the_best(peak, tried):
+    asked = []
+
+    def score(rate):
+        asked.append(rate)
+        return -abs(np.log10(rate / peak))
+
+    best = optimizers.best_rate((0.01, 0.03, 0.1, 0.3), score)
+    assert len(asked) == len(set(asked)) == tried
+    assert best == (peak if 1e-3 < peak < 10 else sorted(asked)[0 if peak < 1 else -1])
+
+
 def test_other_starts_and_conditions_have_tables_of_their_own(monkeypatch):
     given = dict(tasks=("moons", "digits_learned"), methods=("adam_relative", "sgd_relative"))
     chosen = settings(STUDY, given | dict(conditions=(1.0, 1e4), seeds=1))
