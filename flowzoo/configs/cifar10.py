@@ -11,7 +11,7 @@ layers of 1,024 units; the paper tries 2,048 and one layer too.
 """
 
 from flowzoo.configs import mnist
-from flowzoo.configs.baselines import baselines, glow, real_nvp_image
+from flowzoo.configs.baselines import baselines, glow, parallel_multiscale, real_nvp_image
 from flowzoo.training.config import choose
 
 ENTRIES = {
@@ -19,6 +19,15 @@ ENTRIES = {
     **baselines((1024, 1024), degrees="random"),
     "real_nvp_image": real_nvp_image((32, 32, 3)),
     "glow": glow((32, 32, 3), num_scales=3),
+    "parallel_multiscale": parallel_multiscale(
+        (32, 32, 3),
+        alpha=0.05,
+        num_bins=64,
+        num_scales=3,
+        hidden_channels=24,
+        hidden_sizes=(128, 128),
+        num_components=5,
+    ),
 }
 
 

@@ -13,7 +13,8 @@ class ResidualConvNet(nnx.Module):
     """`h_0 = k_0 ∗ x + V c`, `h_l = h_{l−1} + k_l' ∗ r(k_l ∗ r(h_{l−1}))`, `y = k ∗ r(h_L)`.
 
     r is the ReLU; the convolutions are 3 × 3, zeros around the image. The context is shown to every
-    pixel. k and the k_l' start at zero, so that y does and no depth needs a normalisation.
+    pixel. k and the k_l' start at zero, so that y does and no depth needs a normalisation. With
+    `linear` a convolution of x that also starts at zero is added to y.
 
     Source: He, Zhang, Ren, Sun, "Identity mappings in deep residual networks", arXiv 1603.05027.
 
@@ -25,6 +26,7 @@ class ResidualConvNet(nnx.Module):
       position_shape: `(H, W)` if h_0 has a learned number for each place and channel added, for
         images whose parts lie in known places; None for none.
       last_size: 3, or 1 for a last layer that looks at one pixel.
+      linear: whether y has a part that is linear in x, such as the mean of a pixel's neighbours.
       rngs: draws the kernels.
 
     Raises:
@@ -41,6 +43,7 @@ class ResidualConvNet(nnx.Module):
         context_size: int = 0,
         position_shape: tuple[int, int] | None = None,
         last_size: int = 3,
+        linear: bool = False,
         rngs: nnx.Rngs,
     ):
         if last_size not in (1, 3):
@@ -68,6 +71,7 @@ class ResidualConvNet(nnx.Module):
             self.last = nnx.Linear(hidden_channels, out_channels, kernel_init=zeros, rngs=rngs)
         else:
             self.last = convolution(hidden_channels, out_channels, zeros)
+        self.linear = convolution(in_channels, out_channels, zeros) if linear else None
         self.positions = (
             nnx.Param(jnp.zeros((*position_shape, hidden_channels))) if position_shape else None
         )
@@ -92,7 +96,7 @@ class ResidualConvNet(nnx.Module):
 
     @canonical_gradients.setter
     def canonical_gradients(self, on: bool) -> None:
-        layers = [self.first, *self.inner, *self.outer, self.last]
+        layers = [self.first, *self.inner, *self.outer, self.last, self.linear]
         for layer in (each for each in layers if isinstance(each, nnx.Conv)):
             layer.conv_general_dilated = _like_lax if on else jax.lax.conv_general_dilated
 
@@ -106,7 +110,8 @@ class ResidualConvNet(nnx.Module):
             h = h + jnp.expand_dims(context @ self.context_weight[...].T, (-3, -2))
         for inner, outer in zip(self.inner, self.outer, strict=True):
             h = h + outer(jax.nn.relu(inner(jax.nn.relu(h))))
-        return self.last(jax.nn.relu(h))
+        y = self.last(jax.nn.relu(h))
+        return y if self.linear is None else y + self.linear(x)
 
 
 @jax.custom_vjp

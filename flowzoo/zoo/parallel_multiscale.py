@@ -22,6 +22,7 @@ def parallel_multiscale(
     hidden_channels: int = 32,
     num_blocks: int = 2,
     hidden_sizes: Sequence[int] = (256, 256),
+    num_components: int = 0,
     context: ContextSpec | None = None,
     rngs: nnx.Rngs,
 ) -> Flow:
@@ -41,6 +42,8 @@ def parallel_multiscale(
       num_scales: how often the image is halved.
       hidden_channels, num_blocks: of the convolutional networks.
       hidden_sizes: of the masked network for the last image.
+      num_components: M, logistics that describe each number outside of the last image, for natural
+        images; 0 for bins there too.
       context: what the flow is conditioned on, None for an unconditional flow.
       rngs: draws the initial weights.
 
@@ -57,6 +60,7 @@ def parallel_multiscale(
         hidden_channels=hidden_channels,
         num_blocks=num_blocks,
         hidden_sizes=tuple(hidden_sizes),
+        num_components=num_components,
         context_size=context.size if context else 0,
         rngs=rngs,
     )

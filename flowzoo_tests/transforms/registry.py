@@ -105,6 +105,9 @@ TRANSFORMS = {
     "parallel_multiscale_colour": lambda rngs: T.ParallelMultiscale(
         (2, 2, 2), num_bins=4, context_size=2, rngs=rngs, **MULTISCALE
     ),
+    "parallel_multiscale_logistics": lambda rngs: T.ParallelMultiscale(
+        (2, 2, 2), num_bins=4, num_components=2, context_size=2, rngs=rngs, **MULTISCALE
+    ),
     "factor_out": lambda rngs: T.FactorOut((2, 1, 3), T.TanhMix((2, 1, 1))),
     "conv1x1": lambda rngs: T.Invertible1x1Conv((2, 2, 3), use_bias=True, rngs=rngs),
     "periodic_conv": lambda rngs: T.PeriodicConv((4, 5, 2), rngs=rngs),

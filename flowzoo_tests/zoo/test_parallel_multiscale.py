@@ -7,9 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.special
 
 import flowzoo
 from flowzoo.context import Labels
+from flowzoo.numerics import logistic_levels
 from flowzoo.transforms.image.parallel_multiscale import choose_bins
 
 MODEL = dict(
@@ -33,7 +35,11 @@ def logit(x, alpha=0.05):
 
 @pytest.mark.parametrize(
     ("image_shape", "options"),
-    [((2, 2, 1), dict(levels=4, num_bins=3)), ((2, 1, 3), dict(levels=3, num_bins=2))],
+    [
+        ((2, 2, 1), dict(levels=4, num_bins=3)),
+        ((2, 1, 3), dict(levels=3, num_bins=2)),
+        ((2, 2, 1), dict(levels=4, num_bins=3, num_components=2)),
+    ],
 )
 def test_the_probabilities_of_all_images_sum_to_one(image_shape, options):
     flow = build(image_shape, num_scales=int(image_shape[1] == 2), **options)
@@ -100,6 +106,25 @@ def test_samples_have_the_density_that_they_were_drawn_with():
     np.testing.assert_allclose(flow.log_prob(x, labels), log_prob, rtol=1e-4)
 
 
+def test_logistics_are_exact_where_their_distribution_function_rounds():
+    """A narrow component far from the level, in float32, against sums in float64."""
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=(40, 6)) * [1, 1, 0.5, 0.5, 1, 1] + [0, 0, 0, 0, -4, -3]
+    level = rng.integers(256, size=40)
+    log_weights = y[:, :2] - np.log(np.exp(y[:, :2]).sum(-1, keepdims=True))
+    edges = np.stack([level, level + 1]) / 128 - 1
+    edges[0, level == 0], edges[1, level == 255] = -np.inf, np.inf
+    t = (edges[..., None] - y[:, 2:4]) * np.exp(-y[:, 4:])
+    # The difference of the nearer tails, which do not round to one.
+    tails = scipy.special.expit(np.where(t.sum(0) > 0, -t, t))
+    expected = np.log((np.exp(log_weights) * np.abs(tails[1] - tails[0])).sum(-1))
+    assert expected.min() < -30
+    _, log_slope = logistic_levels.evaluate(
+        jnp.asarray((level + 0.5) / 256, jnp.float32), level, jnp.asarray(y, jnp.float32), 256
+    )
+    np.testing.assert_allclose(log_slope - np.log(256), expected, rtol=1e-4)
+
+
 def test_the_density_is_zero_beyond_the_range_of_pixels():
     flow = build(levels=4, num_bins=2)
     ends = logit(np.array([0.0, 1.0]))[0]
@@ -127,6 +152,7 @@ def test_frequent_levels_have_bins_of_their_own(masses, num_bins, expected):
         ({"num_scales": 2}, "halve at each of them"),
         ({"num_bins": 1}, "at least 2 bins"),
         ({"num_bins": 9, "levels": 8}, "no more than levels"),
+        ({"num_components": -1}, "num_components -1, expected at least 0"),
         ({"image_shape": (4, 4, 1)}, "H W C = D"),
     ],
 )

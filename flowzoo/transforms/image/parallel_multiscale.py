@@ -10,6 +10,7 @@ import numpy as np
 
 from flowzoo.nets.conv import ResidualConvNet
 from flowzoo.nets.masked_mlp import MaskedMLP
+from flowzoo.numerics import logistic_levels
 from flowzoo.numerics.shapes import image_shape
 from flowzoo.numerics.variables import Constant
 from flowzoo.transforms.image.multiscale import squeezed, unsqueezed
@@ -43,6 +44,10 @@ class ParallelMultiscale(Transform):
 
       `F(x) = Σ_{j<b} π_j + π_b (R_k + r_k (L x − k))`,  `F'(x) = L π_b r_k`.
 
+    With `num_components` the levels of each number but those of the last image have a mixture of
+    logistics instead, see `flowzoo.numerics.logistic_levels`: for levels that are near a value and
+    not just frequent, as in natural images.
+
     The latents of an image with the model's density are uniform on [0, 1]; beyond [0, 1] F goes on
     as a line.
 
@@ -68,6 +73,7 @@ class ParallelMultiscale(Transform):
       num_scales: how often the image is halved.
       hidden_channels, num_blocks: of each convolutional network.
       hidden_sizes: of the masked network.
+      num_components: M, logistics of each number outside of the last image; 0 for bins there too.
       context_size: width of the context, 0 for none.
       rngs: draws the weights.
 
@@ -76,7 +82,8 @@ class ParallelMultiscale(Transform):
       shares: `[L]`, the share of each level in its bin.
 
     Raises:
-      ValueError: if the event is not such an image, or there are more bins than levels.
+      ValueError: if the event is not such an image, there are more bins than levels, or the
+        components are negative in number.
     """
 
     fit_rows = 4096
@@ -91,6 +98,7 @@ class ParallelMultiscale(Transform):
         hidden_channels: int = 32,
         num_blocks: int = 2,
         hidden_sizes: tuple[int, ...] = (256, 256),
+        num_components: int = 0,
         context_size: int = 0,
         rngs: nnx.Rngs,
     ):
@@ -107,7 +115,13 @@ class ParallelMultiscale(Transform):
                 f"ParallelMultiscale got {num_bins} bins for {levels} levels, expected at least 2 "
                 "bins and no more than levels."
             )
+        if num_components < 0:
+            raise ValueError(
+                f"ParallelMultiscale got num_components {num_components}, expected at least 0."
+            )
         self.levels, self.num_bins, self.num_scales = levels, num_bins, num_scales
+        self.num_components = num_components
+        outputs = 3 * num_components or num_bins
         self.context_size = context_size
         self.steps = tuple(_steps(channels))
         shares = np.full(levels, 1 / levels)
@@ -116,12 +130,13 @@ class ParallelMultiscale(Transform):
             [
                 ResidualConvNet(
                     2 * len(step.known),
-                    num_bins * len(step.mapped),
+                    outputs * len(step.mapped),
                     hidden_channels=hidden_channels,
                     num_blocks=num_blocks,
                     context_size=context_size,
                     position_shape=(height >> scale, width >> scale),
                     last_size=1,
+                    linear=num_components > 0,
                     rngs=rngs,
                 )
                 for scale in range(1, num_scales + 1)
@@ -150,9 +165,12 @@ class ParallelMultiscale(Transform):
         self.bins[...] = jnp.asarray(bins, jnp.int32)
         self.shares[...] = jnp.asarray(masses / of_bins[bins], self.shares[...].dtype)
         log_masses = np.log(of_bins)
+        start = log_masses
+        if self.num_components:
+            start = logistic_levels.starting_outputs(masses, self.num_components)
         for net in self.nets:
             bias = net.last.bias
-            repeated = np.tile(log_masses, bias.shape[0] // self.num_bins)
+            repeated = np.tile(start, bias.shape[0] // len(start))
             bias[...] = jnp.asarray(repeated, bias[...].dtype)
         bias = self.coarse.output_bias
         repeated = np.broadcast_to(log_masses[:, None], bias.shape)
@@ -168,11 +186,11 @@ class ParallelMultiscale(Transform):
         return (2 * both - 1).astype(dtype)
 
     def _of_scale(self, scale: int, step: int, levels: jax.Array, context, dtype) -> jax.Array:
-        """Log-odds `[..., h, w, n, K]` of one group; `levels: [..., h, w, 4 C]`."""
+        """What one group has, `[..., h, w, n, K or 3 M]`; `levels: [..., h, w, 4 C]`."""
         index = scale * len(self.steps) + step
         known = self._features(levels[..., list(self.steps[step].known)], dtype)
         y = self.nets[index](known, context)
-        return y.reshape(*y.shape[:-1], -1, self.num_bins)
+        return y.reshape(*y.shape[:-1], len(self.steps[step].mapped), -1)
 
     def _of_coarse(self, levels: jax.Array, context, dtype) -> jax.Array:
         """Log-odds `[..., D, K]` of the last image; `levels: [..., D]`."""
@@ -180,6 +198,18 @@ class ParallelMultiscale(Transform):
 
     def _coarse_input(self, levels: jax.Array, dtype) -> jax.Array:
         return (2 * levels / (self.levels - 1) - 1).astype(dtype)
+
+    def _evaluate_group(self, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+        if not self.num_components:
+            return self._evaluate(x, y)
+        level = self._level(jax.lax.stop_gradient(x))
+        value, log_slope = logistic_levels.evaluate(x, level, y, self.levels)
+        return _within(value, x), log_slope
+
+    def _invert_group(self, z: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        if not self.num_components:
+            return self._invert(z, y)
+        return logistic_levels.invert(z, y, self.levels)
 
     def _evaluate(self, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
         """`F(x)` and `log F'(x)`, `[...]`, of `x: [...]` and log-odds `y: [..., K]`."""
@@ -193,8 +223,7 @@ class ParallelMultiscale(Transform):
         inside = start[k] + share[k] * (x * self.levels - k)
         log_slope = log_mass + jnp.log(share)[k] + math.log(self.levels)
         value = before + jnp.exp(log_mass) * inside
-        # Rounding may take a sum of probabilities beyond one, where the density would be zero.
-        return jnp.where((x >= 0) & (x <= 1), jnp.clip(value, 0, 1), value), log_slope
+        return _within(value, x), log_slope
 
     def _invert(self, z: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """`F⁻¹(z)`, its level and `log F'` there."""
@@ -244,7 +273,7 @@ class ParallelMultiscale(Transform):
             for i, step in enumerate(self.steps):
                 y = self._of_scale(scale, i, levels, context, x.dtype)
                 mapped = list(step.mapped)
-                value, log_slope = self._evaluate(x[..., mapped], y)
+                value, log_slope = self._evaluate_group(x[..., mapped], y)
                 z = z.at[..., mapped].set(value)
                 log_det = log_det + log_slope.sum((-3, -2, -1))
             latents.append(z)
@@ -287,7 +316,7 @@ class ParallelMultiscale(Transform):
             for i, step in enumerate(self.steps):
                 y = self._of_scale(scale, i, known, context, x.dtype)
                 mapped = list(step.mapped)
-                x, levels, log_slope = self._invert(z[..., mapped], y)
+                x, levels, log_slope = self._invert_group(z[..., mapped], y)
                 whole = whole.at[..., mapped].set(x)
                 known = known.at[..., mapped].set(levels)
                 log_det = log_det - log_slope.sum((-3, -2, -1))
@@ -329,6 +358,11 @@ def _steps(channels: int) -> list[_Step]:
             steps.append(_Step(tuple(p * channels + c for p in mapped), tuple(seen)))
             seen += [p * channels + c for p in mapped]
     return steps
+
+
+def _within(value: jax.Array, x: jax.Array) -> jax.Array:
+    """`F(x)` as it is but for rounding, by which sums of probabilities may go beyond one."""
+    return jnp.where((x >= 0) & (x <= 1), jnp.clip(value, 0, 1), value)
 
 
 def _snapped(x: jax.Array) -> jax.Array:
