@@ -15,7 +15,21 @@ from flowzoo.configs.baselines import baselines, glow, parallel_multiscale, real
 from flowzoo.training.config import choose
 
 ENTRIES = {
-    **{entry: mnist.ENTRIES[entry] for entry in ("learned", "paper")},
+    # Divisive normalization from both sides, for the contrast of a pixel's surroundings: behind the
+    # whitening each coordinate belongs to a place in the image.
+    "learned": dict(
+        title="Fully connected flow, learned maps",
+        model=dict(
+            name="fully_connected_learned",
+            num_layers=2,
+            after_dense=("radial", "divisive_normalization"),
+            after_map=(dict(name="divisive_normalization", reverse=True),),
+        ),
+        optimizer=dict(learning_rate=2e-3, schedule="cosine", dense_learning_rate=2e-4),
+        batch_size=250,
+        num_epochs=7,
+    ),
+    "paper": mnist.ENTRIES["paper"],
     **baselines((1024, 1024), degrees="random"),
     "real_nvp_image": real_nvp_image((32, 32, 3)),
     "glow": glow((32, 32, 3), num_scales=3),
