@@ -103,6 +103,21 @@ def glow(image_shape: tuple[int, int, int], **model: Any) -> dict[str, Any]:
     )
 
 
+def convolutional(image_shape: tuple[int, int, int], **model: Any) -> dict[str, Any]:
+    """As `baselines`, nine convolutions and splines; `model` are options that differ."""
+
+    def smallest(config: config_dict.ConfigDict) -> config_dict.ConfigDict:
+        return changed(smoke(config), model=dict(num_layers=1), dataset=dict(limit=200))
+
+    return dict(
+        title="Convolutional flow (9)",
+        model=dict(name="convolutional", image_shape=image_shape, standardize=True, **model),
+        optimizer=dict(learning_rate=1e-3, schedule="cosine"),
+        num_epochs=20,
+        smoke=smallest,
+    )
+
+
 def parallel_multiscale(image_shape: tuple[int, int, int], **model: Any) -> dict[str, Any]:
     """As `baselines`, groups of pixels given coarser ones; `model` are options that differ."""
 

@@ -26,7 +26,13 @@ the fitted Gaussian. Without `short` the baselines follow the protocol of Papama
 with two hidden layers of 1,024 units; so they were not trained.
 """
 
-from flowzoo.configs.baselines import baselines, glow, parallel_multiscale, real_nvp_image
+from flowzoo.configs.baselines import (
+    baselines,
+    convolutional,
+    glow,
+    parallel_multiscale,
+    real_nvp_image,
+)
 from flowzoo.training.config import choose
 
 ENTRIES = {
@@ -58,6 +64,7 @@ ENTRIES = {
     "real_nvp_image": real_nvp_image((28, 28, 1)),
     "glow": glow((28, 28, 1)),
     "parallel_multiscale": parallel_multiscale((28, 28, 1)),
+    "convolutional": convolutional((28, 28, 1)),
 }
 
 

@@ -13,6 +13,7 @@ from flowzoo.flow import Flow
 from flowzoo.numerics.names import unknown
 from flowzoo.transforms import Chain, Standardize
 from flowzoo.zoo import maps
+from flowzoo.zoo.convolutional import convolutional
 from flowzoo.zoo.fully_connected import fully_connected
 from flowzoo.zoo.fully_connected_learned import fully_connected_learned
 from flowzoo.zoo.gaussian import gaussian
@@ -30,6 +31,7 @@ from flowzoo.zoo.unmixing import unmixing
 from flowzoo.zoo.variational import planar, radial_flow, sylvester
 
 RECIPES = {
+    "convolutional": convolutional,
     "fully_connected": fully_connected,
     "fully_connected_learned": fully_connected_learned,
     "gaussian": gaussian,
