@@ -103,7 +103,7 @@ ENTRIES = {
         num_epochs=12,
     ),
     **baselines((512, 512), batch_size=500),
-    **families((256, 256), batch_size=500, num_epochs=8),
+    **families((256, 256), matching_epochs=20, batch_size=500, num_epochs=8),
 }
 
 

@@ -10,14 +10,25 @@ from collections.abc import Sequence
 from typing import Any
 
 
-def families(hidden_sizes: Sequence[int], **keys: Any) -> dict[str, dict[str, Any]]:
+def families(
+    hidden_sizes: Sequence[int], matching_epochs: int = 500, **keys: Any
+) -> dict[str, dict[str, Any]]:
     """For `flowzoo.training.config.choose`: what each family changes in the default config.
 
     Args:
       hidden_sizes: of every network.
+      matching_epochs: epochs of flow matching, whose steps cost little and are many.
       **keys: keys in which all of them differ on this dataset.
     """
     network = dict(hidden_sizes=tuple(hidden_sizes))
+    # Each evaluation solves equations, so that there are ten of them.
+    matching = dict(
+        objective="flow_matching",
+        optimizer=dict(learning_rate=3e-3, schedule="cosine", clip_norm=10.0),
+        num_epochs=matching_epochs,
+        eval_every_epochs=matching_epochs // 10,
+        patience=matching_epochs,
+    )
 
     def entry(title: str, name: str, **model: Any) -> dict[str, Any]:
         protocol = dict(
@@ -36,4 +47,6 @@ def families(hidden_sizes: Sequence[int], **keys: Any) -> dict[str, dict[str, An
         "radial": entry("Radial flow", "radial_flow"),
         "sylvester": entry("Sylvester flow", "sylvester"),
         "residual": entry("Residual flow", "residual_flow", **network),
+        "ffjord": entry("FFJORD", "continuous_flow", **network) | dict(objective="estimate"),
+        "flow_matching": entry("Flow matching", "continuous_flow", **network) | matching,
     }

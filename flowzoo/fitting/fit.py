@@ -34,6 +34,7 @@ def fit(
     num_epochs: int | None = None,
     batch_size: int = 100,
     learning_rate: float = 3e-3,
+    objective: str = "likelihood",
     patience: int | None = None,
     seed: int = 0,
     workdir: str | os.PathLike | None = None,
@@ -57,6 +58,8 @@ def fit(
       num_epochs: by default 100, and of few rows as many as make 3,000 steps.
       batch_size: rows in a step; at most all there are.
       learning_rate: at the start.
+      objective: `likelihood`; of continuous flows also `flow_matching`, of those and residual flows
+        `estimate`, the likelihood by unbiased estimates. The best epoch is that of the likelihood.
       patience: by default three tenths of `num_epochs`.
       seed: of the split, the starting values and the order of the rows.
       workdir: where to keep the array, checkpoints, metrics and TensorBoard events; a run that was
@@ -123,6 +126,7 @@ def fit(
             dataset=dict(name=dataset.name),
             model=model,
             optimizer=dict(learning_rate=learning_rate, schedule="cosine"),
+            objective=objective,
             conditional=labels is not None,
             batch_size=batch_size,
             num_epochs=num_epochs,

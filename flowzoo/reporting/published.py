@@ -79,7 +79,12 @@ _RELATIVE_GRADIENT_ROW = {
 }
 # Of the tabular sets; standard errors are left out.
 _LATER = (
-    ("FFJORD", (), "0.46 8.59 -14.92 -10.43 157.40", "Grathwohl et al. 2019, arXiv 1810.01367"),
+    (
+        "FFJORD",
+        ("ffjord",),
+        "0.46 8.59 -14.92 -10.43 157.40",
+        "Grathwohl et al. 2019, arXiv 1810.01367",
+    ),
     ("BNAF", ("bnaf",), "0.61 12.06 -14.71 -8.95 157.36", "De Cao et al. 2019, arXiv 1904.04676"),
     ("MAF, run again", (), "0.45 12.35 -17.03 -10.92 156.95", SPLINE_PAPER),
     ("RQ-NSF (C)", ("nsf_coupling",), "0.64 13.09 -14.75 -9.67 157.54", SPLINE_PAPER),

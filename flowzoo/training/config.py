@@ -13,7 +13,7 @@ from ml_collections import config_dict
 
 from flowzoo import zoo
 from flowzoo.numerics.names import did_you_mean
-from flowzoo.training.step import PRECISIONS
+from flowzoo.training.step import OBJECTIVES, PRECISIONS
 
 FLAGS = ("conditional", "short", "smoke")
 GRADIENTS = {
@@ -48,6 +48,10 @@ def default_config() -> config_dict.ConfigDict:
         num_parameters=0,
         # relative (fused rule), relative_optax, transposed or ordinary.
         gradient="relative",
+        # What is minimised: likelihood, estimate (the likelihood with unbiased estimates of the
+        # log-determinants of continuous and residual flows) or flow_matching (of continuous flows).
+        # Evaluation is always by the exact likelihood.
+        objective="likelihood",
         optimizer=dict(
             # adam, sgd, or one for the dense layers with Adam for everything else: relative_muon
             # or relative_adam, which work in multiplicative coordinates, or optax's muon.
@@ -156,6 +160,7 @@ CHECKS = {
     "conditional": _FLAG,
     "num_parameters": _whole(0),
     "gradient": _one_of(*GRADIENTS),
+    "objective": _one_of(*OBJECTIVES),
     "optimizer.name": _one_of("adam", "sgd", "relative_muon", "relative_adam", "muon"),
     "optimizer.learning_rate": _POSITIVE,
     "optimizer.dense_learning_rate": _or_none(_NOT_NEGATIVE),

@@ -134,6 +134,7 @@ class Run:
             config.parameter_average,
             self.mesh,
             config.matmul_precision,
+            config.objective,
         )
         self.shuffle = make_shuffle(len(dataset.train), config.batch_size, self.mesh)
         self.log_probs = make_log_probs(self.mesh)

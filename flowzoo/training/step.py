@@ -15,9 +15,14 @@ from flowzoo.data.dataset import Dataset, dequantize
 from flowzoo.flow import Flow
 from flowzoo.training.devices import DATA, MODEL, shardings
 from flowzoo.training.state import TrainState, Variables, merge, split
-from flowzoo.transforms import Chain, Dense, with_modes
+from flowzoo.transforms import Chain, ContinuousFlow, Dense, with_log_det_estimates, with_modes
+from flowzoo.transforms.estimates import can_estimate
 
-SHUFFLE, NOISE, FLIP = range(3)
+SHUFFLE, NOISE, FLIP, OBJECTIVE = range(4)
+
+# `config.objective`: the likelihood, that with the log-determinants that `with_log_det_estimates`
+# estimates, and the regression of a vector field on straight lines from data to latents.
+OBJECTIVES = ("likelihood", "estimate", "flow_matching")
 
 # `config.matmul_precision` as JAX names it. Its own "bfloat16" is TF32 on GPUs.
 PRECISIONS = {
@@ -42,10 +47,17 @@ class Report(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Events in model space `[B, *event_shape]` and their labels `[B]`, None if unconditional."""
+    """Events in model space and what belongs to them.
+
+    Attributes:
+      x: `[B, *event_shape]`.
+      labels: `[B]`, None if unconditional.
+      keys: `[B]`, random keys of this epoch for an objective that draws, None for others.
+    """
 
     x: jax.Array
     labels: jax.Array | None
+    keys: jax.Array | None = None
 
 
 def stream(key: jax.Array, purpose: int, epoch: jax.Array) -> jax.Array:
@@ -53,14 +65,24 @@ def stream(key: jax.Array, purpose: int, epoch: jax.Array) -> jax.Array:
     return jax.random.fold_in(jax.random.fold_in(jax.random.wrap_key_data(key), purpose), epoch)
 
 
-def make_loss(flow: Flow, rule: str, axis: str | None = None) -> Callable:
+def make_loss(
+    flow: Flow, rule: str, axis: str | None = None, objective: str = "likelihood"
+) -> Callable:
     """Builds `loss(params, other variables, batch) -> (nats, base term)`: the mean negative
     log-likelihood, its gradient in the dense layers following `rule`.
 
-    `axis` is the mapped axis that a batch is spread over, None if the loss sees whole batches. The
-    second value is the mean log-density of the latents. It costs nothing and, unlike the loss,
-    can be asked for without a factorisation of any W; it is not finite if some latent is not.
+    `objective` is one of `OBJECTIVES`; of `flow_matching`, both values are its loss. `axis` is the
+    mapped axis that a batch is spread over, None if the loss sees whole batches. The second value
+    is the mean log-density of the latents. It costs nothing and, unlike the loss, can be asked for
+    without a factorisation of any W; it is not finite if some latent is not.
     """
+    if objective == "flow_matching":
+        return make_matching_loss(flow)
+    if objective == "estimate" and not can_estimate(flow):
+        raise ValueError(
+            "config.objective is 'estimate', but the model has no log-determinant that can be "
+            "estimated, expected a continuous or a residual flow; choose 'likelihood'."
+        )
     copy = with_modes(
         flow,
         gradient_rule=rule,
@@ -74,10 +96,49 @@ def make_loss(flow: Flow, rule: str, axis: str | None = None) -> Callable:
 
     def loss(params, variables: Variables, batch: Batch):
         flow = merge(graph, variables._replace(params=params))
+        if objective == "estimate":
+            flow = with_log_det_estimates(flow, batch.keys[0])
         context = flow.encode_context(batch.labels)
         z, log_det = flow.transform.forward_and_log_det(batch.x, context)
         base = flow.base.log_prob(z, context)
         return -(base + log_det).mean(), base.mean()
+
+    return loss
+
+
+def make_matching_loss(flow: Flow) -> Callable:
+    """As `make_loss`: the mean of `ContinuousFlow.matching_loss`, nothing being solved.
+
+    Raises:
+      ValueError: unless the flow ends in a `ContinuousFlow`, which holds all that is trained.
+    """
+    layers = list(flow.transform.transforms) if isinstance(flow.transform, Chain) else []
+    before, last = (layers[:-1], layers[-1]) if layers else ([], flow.transform)
+    trained = jax.tree.leaves(nnx.state((flow.base, *before), nnx.Param))
+    if not isinstance(last, ContinuousFlow) or trained:
+        raise ValueError(
+            "config.objective is 'flow_matching', which trains the vector field of a flow that "
+            "ends in a ContinuousFlow and has nothing else to train, such as the model "
+            "continuous_flow; expected that, or another objective."
+        )
+    graph, _ = split(flow)
+
+    def loss(params, variables: Variables, batch: Batch):
+        flow = merge(graph, variables._replace(params=params))
+        context, x = flow.encode_context(batch.labels), batch.x
+        chained = isinstance(flow.transform, Chain)
+        *before, last = list(flow.transform.transforms) if chained else [flow.transform]
+        for layer in before:
+            x = layer.forward(x, context)
+
+        def draw(key, context):
+            of_latent, of_time = jax.random.split(key)
+            z = flow.base.sample(of_latent, (), context)
+            return z, jax.random.uniform(of_time, (), x.dtype)
+
+        z, t = jax.vmap(draw)(batch.keys, context)
+        value = last.matching_loss(x, z, t, context).mean()
+        return value, value
 
     return loss
 
@@ -126,7 +187,13 @@ def train_step(
 
 
 def make_batch(
-    dataset: Dataset, x: jax.Array, labels: jax.Array | None, rows: jax.Array, key, epoch
+    dataset: Dataset,
+    x: jax.Array,
+    labels: jax.Array | None,
+    rows: jax.Array,
+    key,
+    epoch,
+    objective: str = "likelihood",
 ) -> Batch:
     """Takes rows of the training data into model space, with this epoch's noise and flips.
 
@@ -142,7 +209,10 @@ def make_batch(
         images = batch.reshape(-1, *dataset.image_shape)
         images = jnp.where(flip[:, None, None, None], images[:, :, ::-1], images)
         batch = images.reshape(batch.shape)
-    return Batch(dataset.preprocessing.forward(batch), None if labels is None else labels[rows])
+    labels, keys = None if labels is None else labels[rows], None
+    if objective != "likelihood":
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(stream(key, OBJECTIVE, epoch), rows)
+    return Batch(dataset.preprocessing.forward(batch), labels, keys)
 
 
 def make_shuffle(num_train: int, batch_size: int, mesh: Mesh) -> Callable:
@@ -165,6 +235,7 @@ def make_run_steps(
     average_decay: float,
     mesh: Mesh,
     matmul_precision: str = "float32",
+    objective: str = "likelihood",
 ) -> Callable:
     """Builds `run_steps(state, x, labels, order, stop) -> (state, report)`.
 
@@ -174,7 +245,7 @@ def make_run_steps(
     """
     split = mesh.shape[MODEL] > 1
     axis = DATA if mesh.size > 1 and not split else None
-    loss = make_loss(flow, rule, axis)
+    loss = make_loss(flow, rule, axis, objective)
     step = functools.partial(train_step, loss, optimizer, average_decay, axis)
 
     def local(rows):
@@ -199,7 +270,8 @@ def make_run_steps(
             state, report = carry
             now = state.step
             epoch, position = now // steps_per_epoch, now % steps_per_epoch
-            batch = make_batch(dataset, x, labels, local(order[position]), state.key, epoch)
+            rows = local(order[position])
+            batch = make_batch(dataset, x, labels, rows, state.key, epoch, objective)
             with jax.default_matmul_precision(PRECISIONS[matmul_precision]):
                 state, base, gradients = step(state, batch)
             state = in_place(state)

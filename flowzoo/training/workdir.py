@@ -86,8 +86,8 @@ def claim(workdir: epath.Path, config: config_dict.ConfigDict) -> None:
     path = workdir / CONFIG
     theirs = ours
     if path.exists():
-        load_config(workdir)  # It may be another program's, or damaged.
-        theirs = read_json(path)
+        # It may be another program's, or damaged, or written before some key was there.
+        theirs = json.loads(json.dumps(load_config(workdir).to_dict()))
     if theirs != ours and not _has_begun(workdir):
         (workdir / FAILURE).unlink(missing_ok=True)
     elif differing := _differing(flatten(theirs), flatten(ours)):

@@ -6,6 +6,7 @@ from flowzoo.transforms.autoregressive.masked_autoregressive import MaskedAutore
 from flowzoo.transforms.autoregressive.mixture_autoregressive import MixtureAutoregressive
 from flowzoo.transforms.autoregressive.neural_autoregressive import NeuralAutoregressive
 from flowzoo.transforms.autoregressive.spline_autoregressive import SplineAutoregressive
+from flowzoo.transforms.continuous.continuous_flow import ContinuousFlow
 from flowzoo.transforms.convolution.conv1x1 import Invertible1x1Conv
 from flowzoo.transforms.convolution.masked import MaskedConv, emerging_conv
 from flowzoo.transforms.convolution.periodic import PeriodicConv
@@ -23,6 +24,7 @@ from flowzoo.transforms.elementwise.nonlinearities import (
 from flowzoo.transforms.elementwise.slope_spline import SlopeSpline
 from flowzoo.transforms.elementwise.spline import RationalQuadraticSpline
 from flowzoo.transforms.elementwise.units import Arcsinh, Units
+from flowzoo.transforms.estimates import with_log_det_estimates
 from flowzoo.transforms.image.couplings import (
     ChannelCoupling,
     ChannelSplineCoupling,
@@ -77,6 +79,7 @@ __all__ = [
     "CircularSplineCoupling",
     "ConditionalAffine",
     "Constant",
+    "ContinuousFlow",
     "Dense",
     "DivisiveNormalization",
     "FactorOut",
@@ -128,6 +131,7 @@ __all__ = [
     "alternating_mask",
     "emerging_conv",
     "importance_weighted_log_prob",
+    "with_log_det_estimates",
     "with_modes",
     "with_padding_key",
 ]

@@ -13,6 +13,7 @@ from flowzoo.flow import Flow
 from flowzoo.numerics.names import unknown
 from flowzoo.transforms import Chain, Standardize
 from flowzoo.zoo import maps
+from flowzoo.zoo.continuous_flow import continuous_flow
 from flowzoo.zoo.convolutional import convolutional
 from flowzoo.zoo.fully_connected import fully_connected
 from flowzoo.zoo.fully_connected_learned import fully_connected_learned
@@ -47,6 +48,7 @@ RECIPES = {
     "radial_flow": radial_flow,
     "sylvester": sylvester,
     "residual_flow": residual_flow,
+    "continuous_flow": continuous_flow,
     "nsf_autoregressive": nsf_autoregressive,
     "nsf_coupling": nsf_coupling,
     "real_nvp": real_nvp,

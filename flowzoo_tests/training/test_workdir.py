@@ -80,6 +80,18 @@ def test_data_may_move_and_titles_change(straight, tmp_path):
         assert read_json(straight[0] / CONFIG)["title"] == "Another"
 
 
+def test_a_run_of_before_a_key_was_there_goes_on(straight):
+    path = straight[0] / CONFIG
+    text = path.read_text()
+    older = {k: v for k, v in json.loads(text).items() if k != "objective"}
+    path.write_text(json.dumps(older))
+    try:
+        with owned(straight[0], small_config(num_epochs=4, title="Another")):
+            pass
+    finally:
+        path.write_text(text)
+
+
 def test_one_process_at_a_time(tmp_path):
     config = small_config()
     with owned(tmp_path, config):

@@ -160,6 +160,9 @@ TRANSFORMS = {
     "residual_block": lambda rngs: T.ResidualBlock(
         3, hidden_sizes=(6, 5), context_size=2, rngs=rngs
     ),
+    "continuous_flow": lambda rngs: T.ContinuousFlow(
+        3, hidden_sizes=(6,), tolerance=1e-11, context_size=2, rngs=rngs
+    ),
     "chain": lambda rngs: T.Chain(
         [T.Dense(3, rngs=rngs), T.SmoothLeakyReLU((3,)), T.Dense(3, rngs=rngs), T.Reverse(3)]
     ),

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from flowzoo.numerics.event_keys import event_keys
 from flowzoo.numerics.normal import log_normal_density
 from flowzoo.numerics.shapes import batch_shape, sum_event
 from flowzoo.numerics.variables import Constant
@@ -83,17 +84,9 @@ class GaussianPadding(Transform):
         batch = batch_shape(x, self.event_shape)
         shape = (*self.event_shape[:-1], self.padding)
         key = jax.random.wrap_key_data(self.key[...], impl="threefry2x32")
-        words = jax.lax.bitcast_convert_type(jax.lax.stop_gradient(x), jnp.uint32)
-        words = words.reshape(*batch, -1)
-        # Two sums modulo 2³² with random odd weights tell events apart.
-        weights = jax.random.bits(key, (words.shape[-1], 2), jnp.uint32) | 1
-        sums = (words[..., None] * weights).sum(-2, dtype=jnp.uint32).reshape(-1, 2)
-
-        def one(pair):
-            own = jax.random.fold_in(jax.random.fold_in(key, pair[0]), pair[1])
-            return jax.random.normal(own, shape, x.dtype)
-
-        return self.noise * jax.vmap(one)(sums).reshape(batch + shape)
+        keys = event_keys(key, x.reshape(*batch, -1)).reshape(-1)
+        noise = jax.vmap(lambda own: jax.random.normal(own, shape, x.dtype))(keys)
+        return self.noise * noise.reshape(batch + shape)
 
     def log_density(self, u: jax.Array) -> jax.Array:
         """`log q(u)` in nats, `[...]`, of `u: [..., *event_shape[:-1], padding]`."""

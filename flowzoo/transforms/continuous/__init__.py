@@ -1,0 +1,1 @@
+"""Maps that are the flow of a differential equation."""

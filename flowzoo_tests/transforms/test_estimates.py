@@ -1,0 +1,118 @@
+"""Continuous flows, and the layers whose log-determinants can be estimated."""
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.integrate
+
+import flowzoo
+from flowzoo import transforms as T
+from flowzoo_tests.perturb import perturbed
+from flowzoo_tests.training.small import small_config
+
+pytest.importorskip("diffrax")
+LAYERS = {
+    "continuous": lambda rngs, size=0: T.ContinuousFlow(
+        3, hidden_sizes=(5,), tolerance=1e-4, context_size=size, rngs=rngs
+    ),
+    "residual": lambda rngs, size=0: T.ResidualBlock(
+        3, hidden_sizes=(5,), context_size=size, rngs=rngs
+    ),
+}
+
+
+def double(module):
+    return jax.tree.map(lambda a: a.astype(float) if a.dtype == jnp.float32 else a, module)
+
+
+def log_dets(layer, x):
+    return layer.forward_and_log_det(x)[1]
+
+
+@jax.jit
+def gradients(layer, x):
+    gradient = nnx.grad(lambda layer, x: log_dets(layer, x).sum(), argnums=(0, 1))(layer, x)
+    return [gradient[1], *jax.tree.leaves(nnx.state(gradient[0], nnx.Param))]
+
+
+# The gradients of a continuous flow are those of its estimate, and nothing of their own.
+@pytest.mark.parametrize(
+    ("name", "value"), [("continuous", log_dets), ("residual", log_dets), ("residual", gradients)]
+)
+def test_the_estimates_are_unbiased(name, value, x64):
+    layer = double(perturbed(LAYERS[name](nnx.Rngs(0)), 0.5))
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3)))
+
+    @jax.jit
+    def estimates(keys):
+        return jax.vmap(lambda key: value(T.with_log_det_estimates(layer, key), x))(keys)
+
+    found = estimates(jax.random.split(jax.random.key(0), 1000))
+    for one, many in zip(*map(jax.tree.leaves, (value(layer, x), found)), strict=True):
+        error = many.std(0) / 1000**0.5
+        assert bool(jnp.all(jnp.abs(many.mean(0) - one) < 4 * error + 1e-6))
+    assert float(jax.tree.leaves(found)[0].std(0).min()) > 0.01
+
+
+def test_layers_of_a_stack_draw_their_own_noise():
+    block = LAYERS["residual"](nnx.Rngs(0))
+    flow = T.with_log_det_estimates(T.Chain([block, T.Stack([block, block])]), jax.random.key(0))
+    keys = [flow.transforms[0].noise_key[...], *flow.transforms[1].layers.noise_key[...]]
+    assert len({tuple(np.asarray(key)) for key in keys}) == 3
+    assert bool(jnp.isfinite(flow.forward_and_log_det(jnp.ones((4, 3)))[1]).all())
+
+
+def test_a_continuous_flow_agrees_with_scipy(x64):
+    layer = double(perturbed(LAYERS["continuous"](nnx.Rngs(0)), 0.5))
+    layer.tolerance = 1e-11
+    jacobian = jax.jit(jax.jacfwd(layer.velocity, argnums=1))
+    velocity = jax.jit(layer.velocity)
+    x = np.random.default_rng(0).normal(size=3)
+
+    def field(t, y):
+        at = jnp.asarray(y[:3])
+        return [*np.asarray(velocity(t, at)), np.trace(jacobian(t, at))]
+
+    expected = scipy.integrate.solve_ivp(field, (0, 1), [*x, 0.0], rtol=1e-10, atol=1e-10).y[:, -1]
+    z, log_det = layer.forward_and_log_det(jnp.asarray(x))
+    np.testing.assert_allclose([*z, log_det], expected, atol=1e-8)
+
+
+def test_both_gradients_of_a_continuous_flow_agree(x64):
+    layer = double(perturbed(LAYERS["continuous"](nnx.Rngs(0)), 0.5))
+    layer.tolerance = 1e-9
+    other = nnx.clone(layer)
+    other.gradient = "adjoint"
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3)))
+    for a, b in zip(gradients(layer, x), gradients(other, x), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_flow_matching_learns_a_density():
+    x = np.random.default_rng(0).normal(size=(1000, 2)) @ np.array([[1.0, 0.95], [0.0, 0.3]])
+    flow = flowzoo.fit(
+        x.astype(np.float32),
+        {"name": "continuous_flow", "hidden_sizes": (16,), "tolerance": 1e-3},
+        objective="flow_matching",
+        num_epochs=40,
+        learning_rate=2e-2,
+    )
+    truth = -1 - np.log(2 * np.pi) - np.log(0.3)
+    assert abs(float(flow.log_prob(x[:200]).mean()) - truth) < 0.15
+
+
+def test_an_objective_that_the_model_has_not_is_refused():
+    from flowzoo.training.step import make_loss
+
+    flow = flowzoo.build("gaussian", (2,), rngs=0)
+    with pytest.raises(ValueError, match="no log-determinant that can be estimated"):
+        make_loss(flow, "relative", objective="estimate")
+    with pytest.raises(ValueError, match="ends in a ContinuousFlow"):
+        make_loss(flow, "relative", objective="flow_matching")
+    with pytest.raises(ValueError, match="config.objective is 'elbo', expected one of likelihood"):
+        small_config(objective="elbo")
+    for options, message in ((dict(tolerance=0.0), "tolerance 0.0"), (dict(gradient="x"), "'x'")):
+        with pytest.raises(ValueError, match=f"got .*{message}"):
+            T.ContinuousFlow(2, rngs=nnx.Rngs(0), **options)
