@@ -118,6 +118,23 @@ def convolutional(image_shape: tuple[int, int, int], **model: Any) -> dict[str, 
     )
 
 
+def tarflow(image_shape: tuple[int, int, int], **model: Any) -> dict[str, Any]:
+    """As `baselines`, TarFlow with small transformers; `model` are options that differ."""
+
+    def smallest(config: config_dict.ConfigDict) -> config_dict.ConfigDict:
+        tiny = dict(num_flows=1, num_layers=1, width=8, num_heads=2)
+        return changed(smoke(config), model=tiny, dataset=dict(limit=200))
+
+    return dict(
+        title="TarFlow",
+        model=dict(name="tarflow", image_shape=image_shape, standardize=True, **model),
+        optimizer=dict(learning_rate=1e-3, schedule="cosine", warmup_steps=100, clip_norm=100.0),
+        parameter_average=0.998,
+        num_epochs=20,
+        smoke=smallest,
+    )
+
+
 def parallel_multiscale(image_shape: tuple[int, int, int], **model: Any) -> dict[str, Any]:
     """As `baselines`, groups of pixels given coarser ones; `model` are options that differ."""
 

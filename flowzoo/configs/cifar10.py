@@ -11,7 +11,13 @@ layers of 1,024 units; the paper tries 2,048 and one layer too.
 """
 
 from flowzoo.configs import mnist
-from flowzoo.configs.baselines import baselines, glow, parallel_multiscale, real_nvp_image
+from flowzoo.configs.baselines import (
+    baselines,
+    glow,
+    parallel_multiscale,
+    real_nvp_image,
+    tarflow,
+)
 from flowzoo.training.config import choose
 
 ENTRIES = {
@@ -42,6 +48,7 @@ ENTRIES = {
         hidden_sizes=(128, 128),
         num_components=5,
     ),
+    "tarflow": tarflow((32, 32, 3)),
 }
 
 

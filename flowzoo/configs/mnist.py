@@ -32,6 +32,7 @@ from flowzoo.configs.baselines import (
     glow,
     parallel_multiscale,
     real_nvp_image,
+    tarflow,
 )
 from flowzoo.training.config import choose
 
@@ -65,6 +66,7 @@ ENTRIES = {
     "glow": glow((28, 28, 1)),
     "parallel_multiscale": parallel_multiscale((28, 28, 1)),
     "convolutional": convolutional((28, 28, 1)),
+    "tarflow": tarflow((28, 28, 1)),
 }
 
 

@@ -6,6 +6,7 @@ from flowzoo.transforms.autoregressive.masked_autoregressive import MaskedAutore
 from flowzoo.transforms.autoregressive.mixture_autoregressive import MixtureAutoregressive
 from flowzoo.transforms.autoregressive.neural_autoregressive import NeuralAutoregressive
 from flowzoo.transforms.autoregressive.spline_autoregressive import SplineAutoregressive
+from flowzoo.transforms.autoregressive.transformer_autoregressive import TransformerAutoregressive
 from flowzoo.transforms.continuous.continuous_flow import ContinuousFlow
 from flowzoo.transforms.convolution.conv1x1 import Invertible1x1Conv
 from flowzoo.transforms.convolution.masked import MaskedConv, emerging_conv
@@ -124,6 +125,7 @@ __all__ = [
     "Sylvester",
     "TanhMix",
     "Transform",
+    "TransformerAutoregressive",
     "Triangular",
     "TriangularLinear",
     "Units",

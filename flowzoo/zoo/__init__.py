@@ -28,6 +28,7 @@ from flowzoo.zoo.parallel_multiscale import parallel_multiscale
 from flowzoo.zoo.real_nvp import real_nvp
 from flowzoo.zoo.real_nvp_image import real_nvp_image
 from flowzoo.zoo.residual import residual_flow
+from flowzoo.zoo.tarflow import tarflow
 from flowzoo.zoo.unmixing import unmixing
 from flowzoo.zoo.variational import planar, radial_flow, sylvester
 
@@ -54,6 +55,7 @@ RECIPES = {
     "real_nvp": real_nvp,
     "real_nvp_image": real_nvp_image,
     "parallel_multiscale": parallel_multiscale,
+    "tarflow": tarflow,
     "unmixing": unmixing,
 }
 # The options that are records of transforms, and the names that fit there.

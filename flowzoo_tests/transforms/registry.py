@@ -109,6 +109,12 @@ TRANSFORMS = {
         (2, 2, 2), num_bins=4, num_components=2, context_size=2, rngs=rngs, **MULTISCALE
     ),
     "factor_out": lambda rngs: T.FactorOut((2, 1, 3), T.TanhMix((2, 1, 1))),
+    "transformer_autoregressive": lambda rngs: T.TransformerAutoregressive(
+        4, num_tokens=2, width=4, num_layers=1, num_heads=2, context_size=2, rngs=rngs
+    ),
+    "transformer_autoregressive_fixed_point": lambda rngs: T.TransformerAutoregressive(
+        3, num_tokens=3, width=4, num_heads=1, inverse_method="fixed_point", rngs=rngs
+    ),
     "conv1x1": lambda rngs: T.Invertible1x1Conv((2, 2, 3), use_bias=True, rngs=rngs),
     "periodic_conv": lambda rngs: T.PeriodicConv((4, 5, 2), rngs=rngs),
     "periodic_conv_even": lambda rngs: T.PeriodicConv((4, 3, 2), kernel_size=(2, 3), rngs=rngs),

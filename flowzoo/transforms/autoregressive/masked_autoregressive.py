@@ -53,14 +53,7 @@ class Autoregressive(Transform):
         inverse_method: str = "sequential",
         rngs: nnx.Rngs,
     ):
-        if inverse_method not in INVERSE_METHODS:
-            raise ValueError(
-                f"inverse_method is {inverse_method!r}, expected one of "
-                f"{', '.join(INVERSE_METHODS)}."
-            )
-        self.event_shape = (dim,)
-        self.context_size = context_size
-        self.inverse_method = inverse_method
+        self._set(dim, context_size, inverse_method)
         self.net = MaskedMLP(
             dim,
             num_outputs,
@@ -72,6 +65,17 @@ class Autoregressive(Transform):
             input_bound=input_bound,
             rngs=rngs,
         )
+
+    def _set(self, dim: int, context_size: int, inverse_method: str) -> None:
+        """All but the network, for subclasses that have another one."""
+        if inverse_method not in INVERSE_METHODS:
+            raise ValueError(
+                f"inverse_method is {inverse_method!r}, expected one of "
+                f"{', '.join(INVERSE_METHODS)}."
+            )
+        self.event_shape = (dim,)
+        self.context_size = context_size
+        self.inverse_method = inverse_method
 
     @abstractmethod
     def value_and_log_slope(self, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -1,0 +1,85 @@
+"""TarFlow: patches of an image as tokens, each mapped given those before it by a transformer."""
+
+from flax import nnx
+
+from flowzoo.bases import StandardNormal
+from flowzoo.context import ContextSpec
+from flowzoo.flow import Flow
+from flowzoo.transforms import (
+    Chain,
+    Reshape,
+    Reverse,
+    Squeeze,
+    Transform,
+    TransformerAutoregressive,
+)
+from flowzoo.zoo.options import image_of
+
+
+def tarflow(
+    event_shape: tuple[int, ...],
+    *,
+    image_shape: tuple[int, int, int],
+    patch_size: int = 4,
+    num_flows: int = 4,
+    num_layers: int = 2,
+    width: int = 64,
+    num_heads: int = 4,
+    inverse_method: str = "sequential",
+    context: ContextSpec | None = None,
+    rngs: nnx.Rngs,
+) -> Flow:
+    """Affine autoregressive steps of patches, in one order and in the reverse, by turns.
+
+    The training by Gaussian noise of the source, its denoising of samples and its guidance are not
+    here: noise is that of dequantization, and labels are a context as in every other flow.
+
+    Args:
+      event_shape: `(D,)`, a flattened image.
+      image_shape: `(H, W, C)` with `H W C = D`; H and W divisible by the patch size.
+      patch_size: P, a power of two; a token has P² C numbers.
+      num_flows: autoregressive steps; the source takes 8.
+      num_layers, width, num_heads: of each transformer; the source takes 4 to 8 layers that are
+        512 to 1,024 wide.
+      inverse_method: `sequential`, token by token, or `fixed_point`, sweeps of all at once.
+      context: what the flow is conditioned on, None for an unconditional flow.
+      rngs: draws the initial weights.
+
+    Raises:
+      ValueError: if the shapes do not fit each other, or an option is refused by
+        `TransformerAutoregressive`.
+
+    Source: Zhai et al., "Normalizing flows are capable generative models", arXiv 2412.06329.
+    """
+    image_shape = image_of("tarflow", event_shape, image_shape)
+    height, width_of_image, channels = image_shape
+    power_of_two = patch_size >= 1 and patch_size & (patch_size - 1) == 0
+    if not power_of_two or height % patch_size or width_of_image % patch_size:
+        raise ValueError(
+            f"tarflow got patch_size {patch_size} for image_shape {image_shape}, expected a power "
+            "of two that divides height and width."
+        )
+    if num_flows < 1:
+        raise ValueError(f"tarflow got num_flows {num_flows}, expected at least 1.")
+    into_patches: list[Transform] = [Reshape(event_shape, image_shape)]
+    while into_patches[-1].latent_shape[0] > height // patch_size:
+        into_patches.append(Squeeze(into_patches[-1].latent_shape))
+    into_patches.append(Reshape(into_patches[-1].latent_shape, event_shape))
+    (dim,) = event_shape
+    steps: list[Transform] = []
+    for flow in range(num_flows):
+        if flow:
+            steps.append(Reverse(dim))
+        steps.append(
+            TransformerAutoregressive(
+                dim,
+                num_tokens=dim // (patch_size**2 * channels),
+                width=width,
+                num_layers=num_layers,
+                num_heads=num_heads,
+                context_size=context.size if context else 0,
+                inverse_method=inverse_method,
+                rngs=rngs,
+            )
+        )
+    return Flow(StandardNormal(event_shape), Chain([*into_patches, *steps]), context)
