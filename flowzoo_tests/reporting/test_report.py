@@ -4,6 +4,7 @@ import pytest
 
 from flowzoo import report
 from flowzoo.reporting import results
+from flowzoo.reporting.published import published
 from flowzoo.reporting.records import Record, collect, from_json, read_records, write_record
 from flowzoo.reporting.report_tables import readme_table, tables
 
@@ -63,6 +64,13 @@ def test_ours_stand_beside_the_published(write, tmp_path):
     assert "relative gradient" not in rows and "RQ-NSF (C)" in rows
     order = [row[0] for row in found["power"]]
     assert order.index("RQ-NSF (AR)") < order.index(ours[0]) < order.index("MADE MoG")
+
+
+def test_both_sources_of_cifar10_stand_beside_the_published_figures():
+    assert published("cifar10_png") == published("cifar10")
+    figures = {row.model: row.nats for row in published("cifar10")}
+    assert (figures["Gaussian"], figures["MAF (10)"], len(figures)) == (2367, 3049, 8)
+    assert published("cifar10_png", conditional=True)[0].nats == 2030
 
 
 def test_a_part_of_the_data_and_a_condition_do_not_compare(write, tmp_path):
