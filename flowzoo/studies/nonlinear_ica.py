@@ -7,6 +7,7 @@ as in iVAE and iFlow) pass through layers of a well-conditioned matrix and a lea
 are the mean correlation with the true sources and the log-likelihood, over data seeds from 1 on, of
 
 - the fully connected unmixing flow with u in its base, and the same flow without u;
+- a fully connected flow of twice the layers of the mixing, with u in its base, at smaller rates;
 - one triangular map, which is a MAF of one layer, MAF and Real NVP, with the same base;
 - linear ICA: this package's, FastICA of scikit-learn, and picard where it is installed.
 
@@ -35,6 +36,7 @@ from flowzoo.studies.study import Option, Record, Study
 
 METHODS = {
     "flow": "fully connected, u in the base",
+    "deep": "fully connected, twice the layers, u in the base",
     "flow_without_u": "fully connected, without u",
     "triangular": "one triangular map, u in the base",
     "maf": "MAF (5), u in the base",
@@ -52,7 +54,9 @@ OPTIONS = {
     "methods": Option(tuple(METHODS), "What is measured.", ("flow", "linear"), choices=(*METHODS,)),
     "segments": Option(40, "Values of u.", 8, least=2),
     "rows": Option(1000, "Rows of each segment.", 100, least=2),
-    "starts": Option(16, "Starts of a dense flow; of the others an eighth.", 2, least=1),
+    "starts": Option(
+        16, "Starts of a dense flow; of twice the layers a quarter, else an eighth.", 2, least=1
+    ),
     "steps": Option(3000, "Steps of the best quarter of them, after a fifth as many of all.", 20),
     "seed": Option(0, "Of the starting values and the batches.", least=0),
 }
@@ -99,6 +103,24 @@ def _measure(method: str, layers: int, dim: int, data_seed: int, settings) -> di
     return {"mcc": ica.mcc(sources, latents), "nats": nats}
 
 
+def _deep(x, u, layers, settings) -> ica.Unmixing:
+    """With more layers than the mixing has, few starts end far from the best one."""
+    starts, steps = max(1, settings.starts // 4), settings.steps
+    return ica.fit(
+        x,
+        u,
+        num_layers=2 * layers,
+        between="learned_smooth_leaky_relu",
+        model={"gain": 1.0},
+        stages=((starts, steps), (1, 4 * steps)),
+        batch_size=max(500, 12 * settings.segments),
+        dense_learning_rate=0.01,
+        learning_rate=0.02,
+        momentum=0.95,
+        seed=settings.seed,
+    )
+
+
 def _fit(builds, x, u, settings, rates) -> ica.Unmixing:
     some = max(1, settings.starts // 4)
     stages = ((settings.starts, max(1, settings.steps // 5)), (some, max(1, settings.steps)))
@@ -132,6 +154,7 @@ def _triangular(model: dict, x, u, layers, settings) -> ica.Unmixing:
 _NETWORK = dict(hidden_sizes=(64, 64), batch_norm=False)
 FLOWS = {
     "flow": _unmixing,
+    "deep": _deep,
     "flow_without_u": lambda x, u, *rest: _unmixing(x, None, *rest),
     "triangular": functools.partial(_triangular, dict(name="maf", num_layers=1, **_NETWORK)),
     "maf": functools.partial(_triangular, dict(name="maf", num_layers=5, **_NETWORK)),

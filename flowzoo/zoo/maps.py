@@ -3,12 +3,16 @@
 A record may also be a plain name, or a callable that takes the event shape and returns a transform.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 import inspect
 from typing import Any
 
+from flax import nnx
+
 from flowzoo.numerics.names import unknown
 from flowzoo.transforms import (
+    AffineCoupling,
+    Chain,
     DivisiveNormalization,
     Inverse,
     LearnedSmoothLeakyReLU,
@@ -20,6 +24,7 @@ from flowzoo.transforms import (
     SmoothLeakyReLU,
     TanhMix,
     Transform,
+    alternating_mask,
 )
 from flowzoo.zoo.options import check_types
 
@@ -32,6 +37,14 @@ def inverse_tanh_mix(
 ) -> Transform:
     """`σ⁻¹` of `σ(x) = tanh(α x) + β x`."""
     return Inverse(TanhMix(event_shape, alpha=alpha, beta=beta))
+
+
+def affine_couplings(
+    event_shape: tuple[int, ...], *, hidden_sizes: Sequence[int] = (64, 64), rngs: nnx.Rngs
+) -> Transform:
+    """Two affine couplings, of which each changes the coordinates that the other keeps."""
+    options = dict(hidden_sizes=hidden_sizes, rngs=rngs)
+    return Chain([AffineCoupling(alternating_mask(*event_shape, i), **options) for i in range(2)])
 
 
 # The transform of each name, and where a recipe's default is another than the transform's: learned
@@ -50,7 +63,7 @@ LEARNED: dict[str, tuple[Callable, dict[str, Any]]] = {
 # Of nonlinear ICA, whose maps start from a shape and not from the marginals of the data.
 BETWEEN: dict[str, tuple[Callable, dict[str, Any]]] = (
     FIXED
-    | {"inverse_tanh_mix": (inverse_tanh_mix, {})}
+    | {"inverse_tanh_mix": (inverse_tanh_mix, {}), "affine_couplings": (affine_couplings, {})}
     | {
         name: (kind, changed | {"init": "identity"} if "init" in changed else changed)
         for name, (kind, changed) in LEARNED.items()
@@ -91,12 +104,20 @@ def complete(option: str, record: Record, kinds: Mapping[str, Any]) -> Any:
     return {"name": name, **defaults, **given}
 
 
-def make(record: Any, event_shape: tuple[int, ...]) -> Transform:
-    """The transform of a complete record, or of a callable."""
+def make(record: Any, event_shape: tuple[int, ...], rngs: nnx.Rngs | None = None) -> Transform:
+    """The transform of a complete record, or of a callable.
+
+    Args:
+      record: from `complete`.
+      event_shape: what it maps.
+      rngs: draws the weights of those that have networks, `affine_couplings`.
+    """
     if callable(record):
         return record(event_shape)
     options = dict(record)
     transform, _ = KINDS[options.pop("name")]
+    if transform is affine_couplings:
+        return transform(event_shape, rngs=rngs, **options)
     # What acts across the coordinates of a vector takes their number.
     across = transform in (Radial, DivisiveNormalization)
     return transform(event_shape[0] if across else event_shape, **options)

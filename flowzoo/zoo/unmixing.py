@@ -38,8 +38,8 @@ def unmixing(
       event_shape: `(D,)`.
       num_layers: L dense layers.
       between: σ_1 … σ_{L−1}: a record or callable, see `flowzoo.zoo.maps`. Learned: `slope_spline`,
-        `spline`, `learned_smooth_leaky_relu`, `learned_tanh_mix`, `mixture_cdf`; fixed:
-        `inverse_tanh_mix`, `tanh_mix`, `smooth_leaky_relu`.
+        `spline`, `learned_smooth_leaky_relu`, `learned_tanh_mix`, `mixture_cdf`, and across the
+        coordinates `affine_couplings`; fixed: `inverse_tanh_mix`, `tanh_mix`, `smooth_leaky_relu`.
       family: of each p_i, as in `flowzoo.bases.ConditionalFactorial`; without a context one of
         `flowzoo.bases.FACTORIAL`, `normal` being the standard normal.
       profile: if u are labels: whether means and scales of the classes are those of the latents,
@@ -72,7 +72,7 @@ def unmixing(
         dense = Dense(dim, use_bias=use_bias, init=init, rngs=rngs)
         if layer == 0:
             dense.weight[...] *= gain
-        transforms += [make(record, event_shape), dense] if layer else [dense]
+        transforms += [make(record, event_shape, rngs), dense] if layer else [dense]
     if context is None:
         name = "standard_normal" if family == "normal" else family
         check_choice("unmixing", "family, without a context,", name, FACTORIAL)

@@ -231,3 +231,17 @@ def test_linear_ica_refuses():
     ):
         with pytest.raises(ValueError, match=message):
             ica.fit_linear(**arguments)
+
+
+def test_couplings_between_the_layers_reach_every_coordinate(x64):
+    record = {"name": "affine_couplings", "hidden_sizes": (4,)}
+    model = {"name": "unmixing", "num_layers": 2, "between": record, "whiten": False}
+    pair = flowzoo.build(model, (4,), rngs=nnx.Rngs(0)).transform.transforms[1]
+    noise = np.random.default_rng(0)
+    params = nnx.state(pair, nnx.Param)
+    nnx.update(pair, jax.tree.map(lambda p: noise.normal(size=p.shape), params))
+    x = jnp.asarray(noise.normal(size=4))
+    jacobian = jax.jacfwd(pair.forward)(x)
+    np.testing.assert_allclose(np.linalg.slogdet(jacobian)[1], pair.forward_and_log_det(x)[1])
+    # What the first keeps, the second changes.
+    assert not np.any(np.all(np.isclose(jacobian, np.eye(4)), axis=1))

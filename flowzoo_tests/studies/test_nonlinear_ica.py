@@ -37,3 +37,11 @@ def test_triangular_flows_have_the_same_base_and_do_not_see_u():
     # From the data on, the base follows the latents of each class.
     z = np.asarray(flow.transform.forward(x))
     np.testing.assert_allclose(flow.base.mean[...][2], z[u == 2].mean(0), atol=1e-5)
+
+
+def test_the_deep_flow_has_twice_the_layers_of_the_mixing(monkeypatch):
+    seen = {}
+    monkeypatch.setattr(nonlinear_ica.ica, "fit", lambda x, u, **options: seen.update(options))
+    chosen = settings(STUDY, dict(starts=16, steps=100))
+    nonlinear_ica.FLOWS["deep"](np.zeros((80, 2)), np.zeros(80, int), 3, chosen)
+    assert seen["num_layers"] == 6 and seen["stages"] == ((4, 100), (1, 400))
