@@ -1,5 +1,6 @@
 """Datasets out of arrays of one's own."""
 
+from collections.abc import Mapping, Sequence
 import hashlib
 import json
 import math
@@ -8,10 +9,22 @@ import pathlib
 from typing import Any, NamedTuple
 import warnings
 
+import jax
 import numpy as np
 
 from flowzoo.data.dataset import Dataset, Split, check_finite
-from flowzoo.transforms import Affine, Arcsinh, Chain, Log, Logit, Reshape, Transform, Units
+from flowzoo.transforms import (
+    Affine,
+    Arcsinh,
+    Chain,
+    Log,
+    Logit,
+    Reshape,
+    Supports,
+    Transform,
+    Units,
+)
+from flowzoo.transforms.support.supports import outside
 
 # How the name of such a dataset begins; the rest follows from all that it is made of.
 PREFIX = "array-"
@@ -36,7 +49,8 @@ class Recipe(NamedTuple):
       levels: of integer data, None for real numbers.
       validation: the part of the rows, drawn at random, that is kept from training.
       seed: of that draw.
-      support: `real`, or `positive` for positive numbers, whose logarithm is then taken.
+      support: `real`, or `positive` for positive numbers, whose logarithm is then taken; or a
+        support for each coordinate, as `Supports` takes them.
     """
 
     data: np.ndarray
@@ -44,7 +58,7 @@ class Recipe(NamedTuple):
     levels: int | None = None
     validation: float = 0.1
     seed: int = 0
-    support: str = "real"
+    support: str | Sequence[str | Mapping[str, Any]] = "real"
 
     @property
     def options(self) -> dict[str, Any]:
@@ -180,10 +194,15 @@ def _levels(data: np.ndarray, levels: int, support: str) -> tuple[np.ndarray, Tr
     return data.astype(np.uint8 if levels <= 256 else np.int32), Chain(steps)
 
 
-def _standardised(data: np.ndarray, support: str) -> tuple[np.ndarray, Transform]:
+def _standardised(
+    data: np.ndarray, support: str | Sequence[str | Mapping[str, Any]]
+) -> tuple[np.ndarray, Transform]:
     """Real numbers as float32 vectors `[N, D]` of about unit scale, and the map to them."""
-    if support not in SUPPORTS:
-        raise ValueError(f"fit got support {support!r}, expected {' or '.join(SUPPORTS)}.")
+    if isinstance(support, str) and support not in SUPPORTS:
+        raise ValueError(
+            f"fit got support {support!r}, expected {' or '.join(SUPPORTS)}, or a list with the "
+            "support of each coordinate, such as ['positive', 'unit', 'real']."
+        )
     if not np.issubdtype(data.dtype, np.floating):
         raise ValueError(
             f"fit got data of dtype {data.dtype}: for levels, such as those of pixels, pass "
@@ -209,6 +228,11 @@ def _standardised(data: np.ndarray, support: str) -> tuple[np.ndarray, Transform
             )
         steps.append(Log(vector))
         x = np.log(x)
+    elif not isinstance(support, str):
+        to_real = _to_real(support, x, shape)
+        steps.append(to_real)
+        with jax.enable_x64(True):
+            x = np.asarray(jax.jit(lambda t, x: t.forward(x))(to_real, x))
     units, z, heavy = _units(x)
     steps.append(units)
     _warn_of_groups(x, shape)
@@ -217,6 +241,40 @@ def _standardised(data: np.ndarray, support: str) -> tuple[np.ndarray, Transform
         steps.append(Arcsinh(vector, where=heavy))
         z = np.where(heavy, np.arcsinh(z), z)
     return z.astype(np.float32), Chain(steps)
+
+
+def _to_real(supports: Sequence, x: np.ndarray, shape: tuple[int, ...]) -> Supports:
+    """The map of `x: [N, D]` to real numbers; angles are cut in the widest gap between rows."""
+    records, start = [], 0
+    for i, record in enumerate(supports):
+        size = Supports([record]).event_shape[0]
+        part = x[:, start : start + size]
+        if record == "angle" and part.size:
+            record = _cut(part[:, 0])
+        if part.shape[1] == size and (expected := outside(record, part)) is not None:
+            place = ", ".join(map(str, np.unravel_index(start, shape)))
+            raise ValueError(
+                f"fit got data between {part.min()} and {part.max()} from the feature [{place}] "
+                f"(counting from 0) on, whose support {i} is {record!r}, expected {expected}."
+            )
+        records.append(record)
+        start += size
+    if start != x.shape[1]:
+        raise ValueError(
+            f"fit got supports of {start} coordinates and data of shape {(len(x), *shape)}, "
+            "expected a support for each coordinate of an event."
+        )
+    return Supports(records)
+
+
+def _cut(x: np.ndarray) -> dict[str, Any]:
+    """The support of angles `x: [N]`, which come back in the turn in which they are given."""
+    turn = 2 * math.pi
+    ordered = np.sort(np.mod(x, turn))
+    gaps = np.diff(ordered, append=ordered[0] + turn)
+    widest = int(np.argmax(gaps))
+    cut = float(np.mod(ordered[widest] + gaps[widest] / 2, turn))
+    return {"name": "angle", "cut": cut, "low": 0.0 if x.min() >= 0 else -math.pi}
 
 
 def _units(x: np.ndarray) -> tuple[Units, np.ndarray, np.ndarray]:

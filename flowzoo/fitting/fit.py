@@ -1,6 +1,6 @@
 """From an array to a trained flow, by the loop that the command line runs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import json
 import math
 import numbers
@@ -29,7 +29,7 @@ def fit(
     *,
     labels: np.ndarray | None = None,
     levels: int | None = None,
-    support: str = "real",
+    support: str | Sequence[str | Mapping[str, Any]] = "real",
     validation: float = 0.1,
     num_epochs: int | None = None,
     batch_size: int = 100,
@@ -53,7 +53,10 @@ def fit(
       model: a name or options of `flowzoo.build`, by default a fully connected flow with splines.
       labels: `[N]`, integers from 0, to condition the flow on.
       levels: of integer data, 256 for usual images.
-      support: `real`, or `positive` for positive numbers, whose logarithm is then standardised.
+      support: `real`, or `positive` for positive numbers, whose logarithm is then standardised; or
+        the support of each coordinate, `["real", "positive", "unit", "angle"]`, say, with all the
+        names of `flowzoo.transforms.Supports`. Samples keep to it, and log-densities are those of
+        the data's own numbers. Angles are cut where the widest gap between rows is.
       validation: the part of the rows, drawn at random, on which the best epoch is chosen.
       num_epochs: by default 100, and of few rows as many as make 3,000 steps.
       batch_size: rows in a step; at most all there are.
@@ -112,7 +115,7 @@ def fit(
         levels=levels,
         validation=validation,
         seed=seed,
-        support=support,
+        support=support if isinstance(support, str) else list(support),
     )
     dataset = array_dataset(recipe)
     batch_size = min(batch_size, len(dataset.train))

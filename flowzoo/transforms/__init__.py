@@ -52,6 +52,7 @@ from flowzoo.transforms.residual.planar import Planar, RadialFlow
 from flowzoo.transforms.residual.sylvester import Sylvester
 from flowzoo.transforms.rows import Rows
 from flowzoo.transforms.stack import Stack
+from flowzoo.transforms.support.angle import Angle
 from flowzoo.transforms.support.circular_spline import CircularSpline, CircularSplineCoupling
 from flowzoo.transforms.support.gaussian_padding import (
     GaussianPadding,
@@ -69,6 +70,7 @@ __all__ = [
     "ActNorm",
     "Affine",
     "AffineCoupling",
+    "Angle",
     "Arcsinh",
     "BatchNorm",
     "BlockAutoregressive",

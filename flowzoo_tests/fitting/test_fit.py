@@ -1,3 +1,5 @@
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -65,7 +67,14 @@ def test_a_run_is_repeatable_and_goes_on_only_with_the_same_data(tmp_path):
         (np.eye(9), {"labels": np.zeros(8, int)}, "one for each row"),
         (np.eye(9), {"labels": np.resize([-1, 1], 9)}, "label -1, expected integers from 0 on"),
         (np.eye(9), {"support": "positive"}, "expected positive numbers"),
-        (np.eye(9), {"support": "unit"}, "expected real or positive"),
+        (np.eye(9), {"support": "unit"}, "expected real or positive, or a list"),
+        (np.eye(9), {"support": ["real"] * 8}, "supports of 8 coordinates and data of shape"),
+        (
+            np.eye(2),
+            {"support": ["real", "unit"]},
+            r"from the feature \[1\].*support 1 is 'unit', expected numbers between 0 and 1",
+        ),
+        (np.eye(2) / 2, {"support": [{"name": "simplex", "size": 2}]}, "expected positive parts"),
         (np.eye(9), {"batch_size": 0}, "fit got batch_size 0, expected a whole number from 1 on"),
         (np.eye(9), {"num_epochs": 2.5}, "fit got num_epochs 2.5"),
         (np.eye(9), {"patience": 0}, "fit got patience 0"),
@@ -104,6 +113,29 @@ def test_what_float32_cannot_hold_is_fitted_and_comes_back():
     assert inside.dtype == jnp.float32
     single = flowzoo.fit(normal.astype(np.float32), GAUSSIAN, num_epochs=1)
     assert single.sample(jax.random.key(0), 3).dtype == jnp.float32
+
+
+def test_supports_hold_samples_and_the_density_is_of_the_data_s_own_numbers(tmp_path):
+    rng = np.random.default_rng(0)
+    parts = rng.dirichlet([2.0, 3.0, 4.0], 500)[:, :2]
+    angles = np.mod(math.pi + 0.4 * rng.normal(size=(500, 1)) + math.pi, 2 * math.pi) - math.pi
+    data = np.concatenate([rng.exponential(size=(500, 1)), parts, angles, rng.random((500, 1))], 1)
+    support = ["positive", {"name": "simplex", "size": 2}, "angle"]
+    support.append({"name": "interval", "low": -0.1, "high": 1.1})
+    flow = flowzoo.fit(data, GAUSSIAN, support=support, num_epochs=0, workdir=tmp_path)
+    x = flow.sample(jax.random.key(0), 2000)
+    assert np.all(x[:, :3] > 0) and np.all(x[:, 1:3].sum(-1) < 1)
+    assert np.all((x[:, 3] >= -math.pi) & (x[:, 3] < math.pi))
+    assert np.all((x[:, 4] > -0.1) & (x[:, 4] < 1.1))
+    # The angles lie around ±π, where they would be two groups.
+    assert abs(np.abs(x[:, 3]).mean() - np.abs(data[:, 3]).mean()) < 0.05
+    circle = flowzoo.fit(data[:, 3:4], GAUSSIAN, support=["angle"], num_epochs=0)
+    grid = (np.arange(2000) + 0.5)[:, None] / 2000 * 2 * math.pi
+    assert abs(np.exp(circle.log_prob(grid)).mean() * 2 * math.pi - 1) < 1e-3
+    loaded = flowzoo.load_pretrained(flowzoo.save_pretrained(flow, tmp_path / "mine"))
+    np.testing.assert_allclose(loaded.log_prob(x[:5]), flow.log_prob(x[:5]), rtol=1e-6)
+    again = on_raw_data(*load_run(tmp_path)[:2])
+    np.testing.assert_allclose(again.log_prob(x[:5]), flow.log_prob(x[:5]), rtol=1e-6)
 
 
 def test_a_saved_fit_keeps_its_precision(tmp_path):

@@ -32,8 +32,11 @@ TRANSFORMS = {
     "softplus": lambda rngs: T.Inverse(T.Softplus((3,))),
     "stick_breaking": lambda rngs: T.Inverse(T.StickBreaking(3)),
     "supports": lambda rngs: T.Inverse(
-        T.Supports(["real", {"name": "below", "high": 2.0}, {"name": "simplex", "size": 2}])
+        T.Supports(
+            ["real", {"name": "below", "high": 2.0}, {"name": "simplex", "size": 2}, "angle"]
+        )
     ),
+    "angle": lambda rngs: T.Inverse(T.Chain([T.Angle((3,), cut=1.0), T.Logit((3,), alpha=0.0)])),
     "circular_spline": lambda rngs: T.CircularSpline((2, 2), num_bins=4, wrap=False),
     "circular_spline_coupling": lambda rngs: T.CircularSplineCoupling(
         [1, 0, 0], num_bins=4, wrap=False, hidden_sizes=(6,), context_size=2, rngs=rngs

@@ -21,17 +21,19 @@ RECORDS = [
     "unit",
     {"name": "interval", "low": -2, "high": 5},
     {"name": "simplex", "size": 3},
+    {"name": "angle", "cut": 1.0},
 ]
 
 
 def test_samples_keep_to_their_supports(x64):
     layer = T.Supports(RECORDS)
-    assert layer.event_shape == (9,)
-    x = np.asarray(layer.inverse(5 * jax.random.normal(jax.random.key(0), (2000, 9))))
+    assert layer.event_shape == (10,)
+    x = np.asarray(layer.inverse(5 * jax.random.normal(jax.random.key(0), (2000, 10))))
     assert x[:, 0].min() < -5 and x[:, 0].max() > 5
     assert np.all(x[:, 1] > 0) and np.all(x[:, 2] > 2) and np.all(x[:, 3] < -1)
     assert np.all((x[:, 4] > 0) & (x[:, 4] < 1)) and np.all((x[:, 5] > -2) & (x[:, 5] < 5))
-    assert np.all(x[:, 6:] > 0) and np.all(x[:, 6:].sum(-1) < 1)
+    assert np.all(x[:, 6:9] > 0) and np.all(x[:, 6:9].sum(-1) < 1)
+    assert np.all((x[:, 9] >= -math.pi) & (x[:, 9] < math.pi))
     # Not some far smaller set: each reaches nearly to its ends.
     assert x[:, 3].min() < -10 and x[:, 5].min() < -1.9 and x[:, 5].max() > 4.9
 
@@ -93,7 +95,7 @@ def test_samples_on_the_torus_are_wrapped():
 def test_wrong_supports_are_refused_in_sentences():
     for supports, sentence in (
         ([], "got no support"),
-        (["real", "angle"], "Support 1 is 'angle'.*CircularSpline"),
+        (["real", "angel"], "Support 1 is 'angel'.*Did you mean 'angle'"),
         (["above"], "Support 0, 'above', got nothing, expected .'low'."),
         ([{"name": "unit", "low": 0}], "got .'low'., expected nothing"),
         ([{"name": "interval", "low": 1, "high": 0}], "the lower one first"),
