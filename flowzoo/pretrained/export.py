@@ -150,5 +150,6 @@ def _rounded(flow, dtype: str):
 
 
 def _data(name: str) -> tuple[str, str]:
+    name = name.removesuffix("_png")  # The same images, mirrored elsewhere.
     description, data_license = DATA.get(name.split("/")[0], DATA["uci"])
     return description.format(name.upper()), data_license
