@@ -17,6 +17,7 @@ from flowzoo.transforms.transform import Transform
 # Rows of data that place the knots; more would not move them visibly.
 QUANTILE_ROWS = 20_000
 FINE = 8  # quantiles per bin
+SELECTED_BINS = 10  # up to which going through the bins is faster than gathering them
 
 
 class Knots(NamedTuple):
@@ -44,12 +45,58 @@ def _bins(knots: Knots) -> jax.Array:
 def _lookup(bins: jax.Array, knots: jax.Array, at: jax.Array) -> Bin:
     """For `at: [..., D]` the bins, of arrays `[..., D]`, that hold it between `knots: [D, K + 1]`.
 
-    Comparing with every knot and gathering measures several times faster, gradients included, than
-    sums over a one-hot axis of bins, and its memory does not grow with K.
+    On a CPU a few bins are found by going through them, which works on whole rows of memory; a
+    gather takes four times as long there, and its gradient, a scatter, twice. With many bins, and
+    on accelerators, one gather is better than as many passes. `flowzoo.benchmarks.elementwise` has
+    the times.
     """
-    index = (at[..., None] >= knots[:, 1:-1]).sum(-1)
-    found = bins[jnp.arange(len(bins)), index]
-    return Bin(*(found[..., i] for i in range(6)))
+    at, edges = jax.lax.stop_gradient((at, knots[:, 1:-1]))
+
+    def gathered(bins, edges, at):
+        index = (at[..., None] >= edges).sum(-1)
+        found = bins[jnp.arange(len(bins)), index]
+        return tuple(found[..., i] for i in range(6))
+
+    def selected(bins, edges, at):
+        rows = jnp.moveaxis(bins, 0, -1)  # [K, 6, D]
+
+        def pass_edge(found, row):
+            edge, bin = row
+            past = at >= edge
+            return tuple(jnp.where(past, b, f) for b, f in zip(bin, found, strict=True)), None
+
+        first = tuple(jnp.broadcast_to(row, at.shape) for row in rows[0])
+        return jax.lax.scan(pass_edge, first, (edges.T, rows[1:]))[0]
+
+    if bins.shape[1] > SELECTED_BINS:
+        return Bin(*gathered(bins, edges, at))
+    found = jax.lax.platform_dependent(bins, edges, at, cpu=selected, default=gathered)
+    return Bin(*found)
+
+
+# What lies between a bin and its values is computed again for the gradient: keeping it costs more
+# time on a CPU than computing it, and eight times the memory.
+@jax.checkpoint
+def _evaluate(x: jax.Array, first: jax.Array, last: jax.Array, of: Bin):
+    """The value and the log-slope at `x: [..., D]`; the tails begin at `first` and `last`."""
+    inside = jnp.clip(x, first, last)
+    y, slope = evaluate_bin(inside, of)
+    # Where clipping took something off, the slope above is that of the end.
+    return y + (x - inside) * slope, jnp.log(slope)
+
+
+@jax.checkpoint
+def _invert(y: jax.Array, first: Knots, last: Knots, of: Bin):
+    """The `x` with the value `y: [..., D]`, and the log-slope there; beyond two knots: tails."""
+    x = invert_bin(jnp.clip(y, first.y, last.y), of)
+    slope = evaluate_bin(x, of)[1]
+    # The tails start at the outermost knots themselves: near them, the slope at a rounded x may be
+    # another one.
+    is_below, is_above = y < first.y, y > last.y
+    end = jax.tree.map(lambda a, b: jnp.where(is_below, a, b), first, last)
+    outside = is_below | is_above
+    slope = jnp.where(outside, end.slope, slope)
+    return jnp.where(outside, end.x + (y - end.y) / slope, x), jnp.log(slope)
 
 
 def rational_quadratic(x: jax.Array, knots: Knots) -> tuple[jax.Array, jax.Array]:
@@ -62,10 +109,8 @@ def rational_quadratic(x: jax.Array, knots: Knots) -> tuple[jax.Array, jax.Array
     Returns:
       `y` and `log dy/dx`, both `[..., D]`.
     """
-    inside = jnp.clip(x, knots.x[:, 0], knots.x[:, -1])
-    y, slope = evaluate_bin(inside, _lookup(_bins(knots), knots.x, inside))
-    # Where clipping took something off, the slope above is that of the end.
-    return y + (x - inside) * slope, jnp.log(slope)
+    first, last = (jnp.broadcast_to(knots.x[:, i], x.shape) for i in (0, -1))
+    return _evaluate(x, first, last, _lookup(_bins(knots), knots.x, x))
 
 
 def inverse_rational_quadratic(y: jax.Array, knots: Knots) -> tuple[jax.Array, jax.Array]:
@@ -78,16 +123,8 @@ def inverse_rational_quadratic(y: jax.Array, knots: Knots) -> tuple[jax.Array, j
     Returns:
       `x` and `log dy/dx` there, both `[..., D]`.
     """
-    inside = jnp.clip(y, knots.y[:, 0], knots.y[:, -1])
-    x = invert_bin(inside, _lookup(_bins(knots), knots.y, inside))
-    log_slope = rational_quadratic(x, knots)[1]
-    # The tails start at the outermost knots themselves: near them, the slope at a rounded x may be
-    # another one.
-    is_below = y < knots.y[:, 0]
-    outside = is_below | (y > knots.y[:, -1])
-    end, slope = (jnp.where(is_below, a[:, 0], a[:, -1]) for a in (knots.x, knots.slope))
-    x = jnp.where(outside, end + (y - inside) / slope, x)
-    return x, jnp.where(outside, jnp.log(slope), log_slope)
+    first, last = (Knots(*(jnp.broadcast_to(a[:, i], y.shape) for a in knots)) for i in (0, -1))
+    return _invert(y, first, last, _lookup(_bins(knots), knots.y, y))
 
 
 class RationalQuadraticSpline(Transform):
