@@ -58,6 +58,17 @@ OPTIONS = {
 
 
 MORE_RATES = 4
+COLORS = (
+    "sgd",
+    "momentum",
+    "adam",
+    "muon",
+    "relative_adam",
+    "relative_muon",
+    "relative_muon_8th",
+    "cayley",
+    "svd",
+)
 
 
 class Found(NamedTuple):
@@ -198,30 +209,34 @@ def table(found: Found) -> str:
 
 def draw(found: Found) -> Figure:
     settings = found.settings
-    figure = Figure(figsize=(13, 4 * len(settings.tasks)))
+    figure = Figure(figsize=(15, 4 * len(settings.tasks)), layout="constrained")
     panels = figure.subplots(len(settings.tasks), 3, squeeze=False)
+    lines = {}
     for row, task in zip(panels, settings.tasks, strict=True):
         top = -np.inf
         for method in methods(settings, task):
-            color = f"C{list(METHODS).index(method) % 10}"
-            style = "--" if METHODS[method].gradient == "ordinary" else "-"
             curves = [c for c in chosen(found, task, method) if c["best"] is not None]
-            for i, one in enumerate(curves):
-                label = method if i == 0 else None
-                look = dict(color=color, linestyle=style, label=label, linewidth=1.3)
-                row[0].plot(one["epochs"], one["validation"], **look)
-                row[1].plot(one["seconds"], one["validation"], **look)
+            for one in curves:
+                (lines[method],) = row[0].plot(one["epochs"], one["validation"], **_look(method))
+                row[1].plot(one["seconds"], one["validation"], **_look(method))
                 top = max(top, one["best"])
         low = _floor(found, task, top)
         row[0].set(xlabel="epochs", ylabel="validation nats", title=TASKS[task].title)
-        row[1].set(xlabel="seconds of training", xscale="symlog")
+        row[1].set(xlabel="seconds of training", xlim=(0, None))
         for axes in row[:2]:
             axes.set_ylim(low, top + 0.05 * (top - low))
-        row[0].legend(fontsize=7)
     _draw_conditions(found, panels[0, 2])
     for row in panels[1:]:
         row[2].axis("off")
+    figure.legend(lines.values(), lines, loc="outside right upper")
     return figure
+
+
+def _look(method: str) -> dict:
+    """A color for each way of descent, dashes for ordinary gradients."""
+    color = "C" + str(COLORS.index(method.removesuffix("_ordinary").removesuffix("_relative")))
+    style = "--" if METHODS[method].gradient == "ordinary" else "-"
+    return dict(color=color, linestyle=style, linewidth=1.3)
 
 
 def _floor(found: Found, task: str, top: float) -> float:
@@ -242,11 +257,8 @@ def _draw_conditions(found: Found, axes) -> None:
         values = [chosen(found, task, method, condition=c, moved=c != 1) for c in conditions]
         values = [c[0]["best"] if c else None for c in values]
         values = [np.nan if value is None else value for value in values]
-        color = f"C{list(METHODS).index(method) % 10}"
-        style = "--" if METHODS[method].gradient == "ordinary" else "-"
-        axes.plot(conditions, values, "o", color=color, linestyle=style, label=method)
+        axes.plot(conditions, values, marker="o", **_look(method))
     axes.set(xscale="log", xlabel="condition number of the data", title="the same outputs at first")
-    axes.legend(fontsize=7)
 
 
 STUDY = Study("optimizers", OPTIONS, measure, table, draw)
