@@ -93,7 +93,8 @@ def fit(
     is not a dense layer) on batches drawn with replacement, its rates rising for a tenth of a stage
     and falling to zero along a cosine. Likelihoods of nonlinear mixings have many local optima:
     many starts are trained side by side in one program, and those with the best likelihood of all
-    data go on. The true sources take no part in that.
+    data go on. A stage that lowers the likelihood of a start is undone, unless there is a penalty.
+    The true sources take no part in that.
 
     Args:
       x: `[N, D]`, mixtures.
@@ -216,8 +217,17 @@ def fit_starts(
             batch_size=batch_size,
             c_ima_weight=c_ima_weight,
         )
-        scores, fitted = _likelihoods(graph, variables, params, *data)
-        scores = np.where(np.isfinite(scores), scores, -np.inf)
+        new, after = _likelihoods(graph, variables, params, *data)
+        new = np.where(np.isfinite(new), new, -np.inf)
+        # Rates rise again in each stage, and may throw a start out of its optimum for good. With a
+        # penalty the likelihood may well fall.
+        undo = stage > 0 and not c_ima_weight
+        worse = new < scores[best] if undo else np.zeros(starts, bool)
+        if worse.any():
+            before = jax.tree.map(lambda a: a[best], fitted)  # noqa: B023
+            after = jax.tree.map(functools.partial(_choose, worse), before, after)
+            params = after.params
+        scores, fitted = np.where(worse, scores[best], new), after
     order = np.argsort(-scores)
     if not np.isfinite(scores[order[0]]):
         raise FloatingPointError(
@@ -227,6 +237,11 @@ def fit_starts(
     found = merge(graph, jax.tree.map(lambda a: a[order[0]], fitted))
     found.recipe = recipe
     return Unmixing(found, scores[order], time.monotonic() - began)
+
+
+def _choose(chosen: np.ndarray, one: jax.Array, other: jax.Array) -> jax.Array:
+    """Of two arrays `[S, …]` the rows of the first where `chosen: [S]`, else of the second."""
+    return jnp.where(chosen.reshape(-1, *[1] * (one.ndim - 1)), one, other)
 
 
 def check_mixtures(function: str, x: np.ndarray) -> np.ndarray:

@@ -71,6 +71,32 @@ def test_the_likeliest_start_is_kept(monkeypatch):
     )
 
 
+def test_a_stage_that_throws_a_start_out_of_its_optimum_is_undone(monkeypatch):
+    train, likelihoods, seen = estimators._train, estimators._likelihoods, []
+
+    def spoil(params, *arguments, **options):
+        params = train(params, *arguments, **options)
+        factors = jnp.array([1.0, jnp.nan]) if seen else jnp.ones(2)
+        return jax.tree.map(lambda a: a * factors.reshape(-1, *[1] * (a.ndim - 1)), params)
+
+    def spy(*arguments):
+        seen.append(likelihoods(*arguments))
+        return seen[-1]
+
+    monkeypatch.setattr(estimators, "_train", spoil)
+    monkeypatch.setattr(estimators, "_likelihoods", spy)
+    data = small()
+    options = dict(num_layers=2, between="tanh_mix", batch_size=200, stages=((2, 40), (2, 40)))
+    found = ica.fit(data.x, data.u, **options)
+    (first, _), (second, _) = seen
+    better, worse = np.sort(first)[::-1]
+    assert not np.isfinite(second[1])
+    kept = np.sort([max(better, second[0]), worse])[::-1]
+    np.testing.assert_array_equal(found.log_likelihoods, kept)
+    log_prob = found.flow.log_prob(data.x, data.u).mean()
+    np.testing.assert_allclose(log_prob, found.log_likelihoods[0], rtol=1e-4)
+
+
 def test_starts_take_several_maps_in_turn():
     data = small()
     records = [{"name": "slope_spline", "start": s, "num_bins": 4} for s in ("left", "right")]
