@@ -11,6 +11,7 @@ import flowzoo
 from flowzoo import transforms as T
 from flowzoo_tests.perturb import perturbed
 from flowzoo_tests.training.small import small_config
+from flowzoo_tests.zoo.integral import integral
 
 pytest.importorskip("diffrax")
 LAYERS = {
@@ -88,6 +89,12 @@ def test_both_gradients_of_a_continuous_flow_agree(x64):
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3)))
     for a, b in zip(gradients(layer, x), gradients(other, x), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_the_density_of_a_continuous_flow_integrates_to_one():
+    model = {"name": "continuous_flow", "hidden_sizes": (5,), "tolerance": 1e-4}
+    flow = perturbed(flowzoo.build(model, (2,), rngs=0), 0.5)
+    assert abs(integral(flow, points=101) - 1) < 2e-3
 
 
 def test_flow_matching_learns_a_density():
