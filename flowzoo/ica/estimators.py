@@ -150,6 +150,8 @@ def fit(
     ):
         if not value >= least:
             raise ValueError(f"fit got {name} {value}, expected at least {least}.")
+    if not 0 <= momentum < 1:
+        raise ValueError(f"fit got momentum {momentum}, expected a number in [0, 1).")
     records = [between] if isinstance(between, str | Mapping) or callable(between) else between
     options = {"name": "unmixing", "num_layers": num_layers, "family": family, **(model or {})}
 

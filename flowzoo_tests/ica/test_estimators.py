@@ -203,6 +203,7 @@ U = np.arange(30) % 3
         (dict(stages=((2, 10), (4, 10))), "expected pairs of a number of starts"),
         (dict(stages=()), "expected pairs of a number of starts"),
         (dict(batch_size=0), "batch_size 0, expected at least 1"),
+        (dict(momentum=1.0), r"momentum 1.0, expected a number in \[0, 1\)"),
         (dict(c_ima_weight=-1.0), "c_ima_weight -1.0, expected at least 0"),
         (dict(between="identity"), "Unknown map for between 'identity'"),
         (dict(family="cauchy"), "The family is 'cauchy'"),
