@@ -45,10 +45,9 @@ def _bins(knots: Knots) -> jax.Array:
 def _lookup(bins: jax.Array, knots: jax.Array, at: jax.Array) -> Bin:
     """For `at: [..., D]` the bins, of arrays `[..., D]`, that hold it between `knots: [D, K + 1]`.
 
-    On a CPU a few bins are found by going through them, which works on whole rows of memory; a
-    gather takes four times as long there, and its gradient, a scatter, twice. With many bins, and
-    on accelerators, one gather is better than as many passes. `flowzoo.benchmarks.elementwise` has
-    the times.
+    On a CPU a few bins are found by going through them, which works on whole rows of memory: values
+    take a fifth of the time of a gather, and gradients in a loop over layers two thirds. With many
+    bins, and on accelerators, one gather is better than as many passes.
     """
     at, edges = jax.lax.stop_gradient((at, knots[:, 1:-1]))
 
@@ -74,9 +73,16 @@ def _lookup(bins: jax.Array, knots: jax.Array, at: jax.Array) -> Bin:
     return Bin(*found)
 
 
-# What lies between a bin and its values is computed again for the gradient: keeping it costs more
-# time on a CPU than computing it, and eight times the memory.
-@jax.checkpoint
+def _lean(function: Callable, knots: Knots) -> Callable:
+    """The function, what lies between its arguments and values computed again for the gradient.
+
+    In a loop over layers, keeping it takes longer on a CPU than computing it, and more memory.
+    Where bins are gathered, it is the other way round.
+    """
+    few = knots.x.shape[-1] - 1 <= SELECTED_BINS
+    return jax.checkpoint(function) if few else function
+
+
 def _evaluate(x: jax.Array, first: jax.Array, last: jax.Array, of: Bin):
     """The value and the log-slope at `x: [..., D]`; the tails begin at `first` and `last`."""
     inside = jnp.clip(x, first, last)
@@ -85,7 +91,6 @@ def _evaluate(x: jax.Array, first: jax.Array, last: jax.Array, of: Bin):
     return y + (x - inside) * slope, jnp.log(slope)
 
 
-@jax.checkpoint
 def _invert(y: jax.Array, first: Knots, last: Knots, of: Bin):
     """The `x` with the value `y: [..., D]`, and the log-slope there; beyond two knots: tails."""
     x = invert_bin(jnp.clip(y, first.y, last.y), of)
@@ -110,7 +115,7 @@ def rational_quadratic(x: jax.Array, knots: Knots) -> tuple[jax.Array, jax.Array
       `y` and `log dy/dx`, both `[..., D]`.
     """
     first, last = (jnp.broadcast_to(knots.x[:, i], x.shape) for i in (0, -1))
-    return _evaluate(x, first, last, _lookup(_bins(knots), knots.x, x))
+    return _lean(_evaluate, knots)(x, first, last, _lookup(_bins(knots), knots.x, x))
 
 
 def inverse_rational_quadratic(y: jax.Array, knots: Knots) -> tuple[jax.Array, jax.Array]:
@@ -124,7 +129,7 @@ def inverse_rational_quadratic(y: jax.Array, knots: Knots) -> tuple[jax.Array, j
       `x` and `log dy/dx` there, both `[..., D]`.
     """
     first, last = (Knots(*(jnp.broadcast_to(a[:, i], y.shape) for a in knots)) for i in (0, -1))
-    return _invert(y, first, last, _lookup(_bins(knots), knots.y, y))
+    return _lean(_invert, knots)(y, first, last, _lookup(_bins(knots), knots.y, y))
 
 
 class RationalQuadraticSpline(Transform):
