@@ -17,6 +17,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = pathlib.Path(flowzoo.__file__).parent
 HEAVY = {
     "array_record",
+    "diffrax",
     "matplotlib",
     "orbax",
     "sklearn",
@@ -68,7 +69,8 @@ def test_what_is_imported_is_declared():
     """Each import of the package is a dependency, or belongs to the extra that its part needs."""
     project, imported = declared(), imports()
     required = {name for name in imported if imported[name] - OPTIONAL_PARTS}
-    assert required - project["dependencies"] - project["hdf5"] == set()
+    asked_for = project["dependencies"] | project["hdf5"] | project["continuous"]
+    assert required - asked_for == set()
     optional = {name for name in imported if imported[name] & OPTIONAL_PARTS}
     extras = project["hdf5"] | project["numpyro"] | project["benchmarks"]
     # flowjax brings equinox and paramax, on which it is built.
@@ -79,9 +81,10 @@ def test_what_is_declared_is_imported():
     project, imported = declared(), set(imports())
     # tensorflow-datasets imports importlib_resources and does not ask for it.
     assert project["dependencies"] - imported == {"importlib-resources"}
-    assert project["hdf5"] | project["numpyro"] | project["benchmarks"] <= imported
+    assert set().union(*(project[extra] for extra in EXTRAS)) <= imported
 
 
+EXTRAS = ("hdf5", "continuous", "numpyro", "benchmarks")
 # Parts of the package that say which extra they need when it is not installed.
 OPTIONAL_PARTS = {"benchmarks", "integrations", "studies"}
 # Distributions whose name is not that of their module.
