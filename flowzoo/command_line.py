@@ -9,7 +9,7 @@ from absl import app, flags, logging
 _TRACEBACK = flags.DEFINE_bool("traceback", False, "Show the Python traceback of an error.")
 
 # What flowzoo raises to say that the input, the files or the run are not what they should be.
-SENTENCES = (ValueError, OSError, FloatingPointError)
+SENTENCES = (ValueError, OSError, FloatingPointError, ImportError)
 
 
 def run(main: Callable[[list[str]], None], *, positional: bool = False) -> None:

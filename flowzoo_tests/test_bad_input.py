@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import sys
 
 import pytest
 
@@ -153,3 +154,18 @@ def test_bad_input_is_refused_in_one_sentence(call, program, arguments, sentence
     assert line.startswith("Error: ") and sentence in line
     # Nothing was made for a run that never was.
     assert set(pathlib.Path().iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("program", "arguments", "library"),
+    [
+        ("studies.reverse_kl", ["--smoke", "--processes=1"], "numpyro"),
+        ("train", ["--config=toy:moons_ffjord,smoke"], "diffrax"),
+    ],
+)
+def test_a_library_that_is_not_installed_is_named(call, monkeypatch, program, arguments, library):
+    monkeypatch.setitem(sys.modules, library, None)
+    ended = call(program, *arguments)
+    assert ended.code == 1
+    line = ended.stderr.strip().splitlines()[-1]
+    assert line.startswith("Error: ") and "pip install" in line and library in line

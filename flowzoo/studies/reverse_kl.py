@@ -153,9 +153,19 @@ def fitted(name: str, flow: str, steps: int, seed: int) -> dict:
 
 
 def nuts(name: str, draws: int, seed: int) -> dict:
-    """A run of NUTS, and how many independent draws it is worth, by the worst coordinate."""
-    import numpyro.diagnostics
-    from numpyro.infer import MCMC, NUTS
+    """A run of NUTS, and how many independent draws it is worth, by the worst coordinate.
+
+    Raises:
+      ImportError: if NumPyro is not installed.
+    """
+    try:
+        import numpyro.diagnostics
+        from numpyro.infer import MCMC, NUTS
+    except ImportError:
+        raise ImportError(
+            "The study reverse_kl needs NumPyro, which is not installed: pip install "
+            "'flowzoo[numpyro]', or pip install numpyro."
+        ) from None
 
     target = TARGETS[name]
     sampler = MCMC(
