@@ -155,7 +155,7 @@ def nflows_programs(dim: int, bins: int, x: np.ndarray, layers: int) -> dict[str
         rows = [p.expand(len(x), *p.shape) for p in parameters]
         return spline(x, *rows, inverse=inverse, tails="linear", tail_bound=BOUND)
 
-    return torch_programs(apply, _torch_parameters(dim, (bins, bins, bins - 1)), x, layers)
+    return torch_programs(apply, _torch_parameters(dim, bins), x, layers)
 
 
 def zuko_programs(dim: int, bins: int, x: np.ndarray, layers: int) -> dict[str, Program]:
@@ -166,14 +166,18 @@ def zuko_programs(dim: int, bins: int, x: np.ndarray, layers: int) -> dict[str, 
         transform = MonotonicRQSTransform(*parameters, bound=BOUND)
         return (transform.inv if inverse else transform).call_and_ladj(x)
 
-    return torch_programs(apply, _torch_parameters(dim, (bins, bins, bins - 1)), x, layers)
+    return torch_programs(apply, _torch_parameters(dim, bins), x, layers)
 
 
-def _torch_parameters(dim: int, sizes: tuple[int, ...]) -> list:
+def _torch_parameters(dim: int, bins: int) -> list:
+    """Widths, heights and inner slopes of a spline for each coordinate, near the identity."""
     import torch
 
     generator = torch.Generator().manual_seed(0)
-    return [(0.3 * torch.randn(dim, size, generator=generator)).requires_grad_() for size in sizes]
+    return [
+        (0.3 * torch.randn(dim, size, generator=generator)).requires_grad_()
+        for size in (bins, bins, bins - 1)
+    ]
 
 
 PEER_PROGRAMS = {

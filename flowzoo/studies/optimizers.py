@@ -56,8 +56,8 @@ OPTIONS = {
     "seed": Option(0, "Of the first run.", least=0),
 }
 
-
-MORE_RATES = 4
+MORE_RATES = 4  # at most, beyond those of a method
+# Ways of descent, each of a color of its own.
 COLORS = (
     "sgd",
     "momentum",
@@ -91,12 +91,9 @@ def measure(settings: SimpleNamespace, record: Record) -> Found:
 
     for place in places(settings):
         for method in methods(settings, place["task"]):
-
-            def score(rate: float, method=method, place=place) -> float:
-                return run(Cell(method=method, rate=rate, seed=settings.seed, **place))
-
-            rate = best_rate(METHODS[method].rates, score)
-            best = Cell(method=method, rate=rate, seed=settings.seed, **place)
+            at = functools.partial(Cell, method=method, seed=settings.seed, **place)
+            rate = best_rate(METHODS[method].rates, lambda rate, at=at: run(at(rate=rate)))
+            best = at(rate=rate)
             found.rates[_key(best)] = rate
             if place["start"] == "own" and place["condition"] == 1:
                 for seed in range(settings.seed + 1, settings.seed + settings.seeds):
