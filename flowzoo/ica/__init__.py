@@ -1,8 +1,9 @@
 """Independent component analysis, linear and nonlinear, by exact maximum likelihood."""
 
 from flowzoo.data import mixing as generators
-from flowzoo.ica.estimators import Unmixing, fit
 from flowzoo.ica.linear import fit_linear
+from flowzoo.ica.nonlinear import fit
+from flowzoo.ica.unmixing import Unmixing
 from flowzoo.numerics.separation import Matching, amari, c_ima, match, mcc
 
 __all__ = [

@@ -10,7 +10,7 @@ import numpy as np
 
 from flowzoo.bases.factorial import FACTORIAL
 from flowzoo.flow import Flow
-from flowzoo.ica.estimators import Unmixing, check_mixtures
+from flowzoo.ica.unmixing import Unmixing, check_mixtures
 from flowzoo.transforms import Dense
 from flowzoo.transforms.linear.whiten import whitening
 

@@ -28,7 +28,8 @@ import numpy as np
 from flowzoo import ica, zoo
 from flowzoo.context import Labels
 from flowzoo.flow import Flow
-from flowzoo.ica.estimators import SHAPES, Unmixing
+from flowzoo.ica.nonlinear import SHAPES
+from flowzoo.ica.unmixing import Unmixing
 from flowzoo.numerics.smooth import inverse_positive
 from flowzoo.reporting import tables
 from flowzoo.reporting.published import PUBLISHED_MCC

@@ -29,7 +29,8 @@ from flowzoo import ica, zoo
 from flowzoo.bases import ConditionalFactorial
 from flowzoo.context import Labels
 from flowzoo.flow import Flow
-from flowzoo.ica.estimators import SHAPES, fit_starts
+from flowzoo.ica.nonlinear import SHAPES
+from flowzoo.ica.starts import fit_starts
 from flowzoo.reporting import tables
 from flowzoo.studies import study
 from flowzoo.studies.study import Option, Record, Study

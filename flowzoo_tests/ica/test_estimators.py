@@ -9,8 +9,9 @@ import pytest
 import flowzoo
 from flowzoo import ica
 from flowzoo.context import Features
-from flowzoo.ica import estimators
+from flowzoo.ica import starts
 from flowzoo.ica.linear import FAMILIES, _direction
+from flowzoo.ica.unmixing import contrast
 
 FEW = ((4, 400), (2, 600))
 
@@ -51,13 +52,13 @@ def test_the_flow_is_one_like_any_other(found, tmp_path):
 def test_the_likeliest_start_is_kept(monkeypatch):
     """Whatever the sources are: which start is kept follows from likelihoods alone."""
     seen = []
-    original = estimators._likelihoods
+    original = starts._likelihoods
 
     def spy(*arguments):
         seen.append(original(*arguments))
         return seen[-1]
 
-    monkeypatch.setattr(estimators, "_likelihoods", spy)
+    monkeypatch.setattr(starts, "_likelihoods", spy)
     data = small(layers=1)
     stages = ((4, 40), (2, 5))
     kept = ica.fit(data.x, data.u, num_layers=1, stages=stages, batch_size=200)
@@ -72,7 +73,7 @@ def test_the_likeliest_start_is_kept(monkeypatch):
 
 
 def test_a_stage_that_throws_a_start_out_of_its_optimum_is_undone(monkeypatch):
-    train, likelihoods, seen = estimators._train, estimators._likelihoods, []
+    train, likelihoods, seen = starts._train, starts._likelihoods, []
 
     def spoil(params, *arguments, **options):
         params = train(params, *arguments, **options)
@@ -83,8 +84,8 @@ def test_a_stage_that_throws_a_start_out_of_its_optimum_is_undone(monkeypatch):
         seen.append(likelihoods(*arguments))
         return seen[-1]
 
-    monkeypatch.setattr(estimators, "_train", spoil)
-    monkeypatch.setattr(estimators, "_likelihoods", spy)
+    monkeypatch.setattr(starts, "_train", spoil)
+    monkeypatch.setattr(starts, "_likelihoods", spy)
     data = small()
     options = dict(num_layers=2, between="tanh_mix", batch_size=200, stages=((2, 40), (2, 40)))
     found = ica.fit(data.x, data.u, **options)
@@ -110,7 +111,7 @@ def test_starts_take_several_maps_in_turn():
         )
         for r in records
     ]
-    _, _, params = estimators._starts(builds, data.x, data.u, 3, jax.random.key(0))
+    _, _, params = starts._starts(builds, data.x, data.u, 3, jax.random.key(0))
     slopes = params["transform"]["transforms"][2]["slopes"][...]
     assert slopes.shape == (3, 2, 5)
     # The first record, the second, and the first again.
@@ -161,7 +162,7 @@ def test_c_ima_has_the_gradient_of_finite_differences(x64):
     x = jax.random.normal(jax.random.key(1), (5, 2))
 
     def total(transform):
-        return estimators._contrast(transform, x).mean()
+        return contrast(transform, x).mean()
 
     gradient = jax.grad(total)(flow.transform)
     for layer in (0, 2):

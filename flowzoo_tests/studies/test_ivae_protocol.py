@@ -1,7 +1,7 @@
 import numpy as np
 
 from flowzoo import ica
-from flowzoo.ica import estimators
+from flowzoo.ica import nonlinear, starts
 from flowzoo.studies import ivae_protocol
 from flowzoo.studies.ivae_protocol import STUDY
 from flowzoo.studies.study import Record, settings
@@ -19,11 +19,11 @@ def test_seeds_share_their_programs_and_go_on_where_they_were_stopped(tmp_path, 
 
     score = ica.mcc
     monkeypatch.setattr(ica, "mcc", lambda *args: scores.append(score(*args)) or scores[-1])
-    before = estimators._train._cache_size()
+    before = starts._train._cache_size()
     first = measure(1)
-    programs = estimators._train._cache_size()
+    programs = starts._train._cache_size()
     both = measure(2)
-    assert estimators._train._cache_size() == programs == before + 1
+    assert starts._train._cache_size() == programs == before + 1
     assert both[:1] == first and len(scores) == 2
     # The likelihoods are those of the starts of the last stage, of which there is one.
     assert both[1]["nats_of_starts"] == [both[1]["nats"]] and scores[0] != scores[1]
@@ -48,7 +48,7 @@ def test_the_data_are_those_of_the_published_protocol(monkeypatch):
     data = ica.generators.segments(7, same_matrix=True)
     assert (seen["x"] == data.x).all() and (seen["u"] == data.u).all()
     # Those of `ica.fit`, which is called without any.
-    assert tuple(seen["stages"]) == estimators.STAGES and seen["between"] == estimators.SHAPES
+    assert tuple(seen["stages"]) == nonlinear.STAGES and seen["between"] == nonlinear.SHAPES
 
 
 def test_splines_placed_at_the_true_inverse_find_the_sources():
