@@ -169,6 +169,25 @@ class Flow(nnx.Module):
         x, log_det = self.transform.inverse_and_log_det(z, context)
         return x, self.base.log_prob(z, context) - log_det
 
+    def denoise(self, x: jax.Array, noise_std: float, context=None) -> jax.Array:
+        """`x + σ² ∇_x log p(x)`: what is expected of data of which `x` is seen with noise of std σ.
+
+        For samples of a flow that was trained with such noise, `config.noise_std`; its density is
+        that of noisy data, of which the noise is taken out by Tweedie's formula.
+
+        Args:
+          x: `[..., *event_shape]`, floating point.
+          noise_std: σ, in the units of x.
+          context: as for `log_prob`.
+
+        Raises:
+          ValueError: as `log_prob` does.
+
+        Source: Zhai et al., "Normalizing flows are capable generative models", arXiv 2412.06329.
+        """
+        score = jax.grad(lambda x: self.log_prob(x, context).sum())(jnp.asarray(x))
+        return x + noise_std**2 * score
+
     def _refuse_batch_statistics(self) -> None:
         if any(getattr(m, "batch_statistics", False) for _, m in nnx.iter_modules(self.transform)):
             raise ValueError(

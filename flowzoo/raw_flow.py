@@ -165,8 +165,18 @@ class RawFlow(nnx.Module):
             z, log_det = map(np.asarray, _forward(self.preprocessing, x))
         return _log_prob(self.flow, z.astype(np.float32), context) + log_det.astype(np.float32)
 
-    def sample(self, key: jax.Array, sample_shape: tuple[int, ...] = (), context=None) -> jax.Array:
+    def sample(
+        self,
+        key: jax.Array,
+        sample_shape: tuple[int, ...] = (),
+        context=None,
+        *,
+        noise_std: float = 0.0,
+    ) -> jax.Array:
         """Draws raw events `[*sample_shape, *context_batch, *event_shape]`.
+
+        `noise_std` is that of the Gaussian noise of the flow's training, `config.noise_std`: it is
+        taken out of the draws by `Flow.denoise`, in model space.
 
         Levels come as uint8, or as int32 if there are more than 256 of them. Where networks
         extrapolate, affine couplings amplify a number to 1e10 now and then, and its neighbours
@@ -177,8 +187,10 @@ class RawFlow(nnx.Module):
         shape = as_shape(sample_shape)
         if not self._in_double(key):
             bound = None if self.levels is None else _reach(self.preprocessing, self.levels)
-            return _sample(self.flow, self.preprocessing, key, shape, context, self.levels, bound)
-        return self._raw(_sample(self.flow, None, key, shape, context))[0]
+            return _sample(
+                self.flow, self.preprocessing, key, shape, context, self.levels, bound, noise_std
+            )
+        return self._raw(_sample(self.flow, None, key, shape, context, noise_std=noise_std))[0]
 
     def sample_and_log_prob(
         self, key: jax.Array, sample_shape: tuple[int, ...] = (), context=None
@@ -203,7 +215,7 @@ def _log_prob(flow: Flow, x: jax.Array, context) -> jax.Array:
     return flow.log_prob(x, context)
 
 
-@functools.partial(jax.jit, static_argnames=("sample_shape", "levels", "bound"))
+@functools.partial(jax.jit, static_argnames=("sample_shape", "levels", "bound", "noise_std"))
 def _sample(
     flow: Flow,
     preprocessing: Transform | None,
@@ -212,9 +224,12 @@ def _sample(
     context,
     levels: int | None = None,
     bound: float | None = None,
+    noise_std: float = 0.0,
 ):
-    flow = flow if bound is None else with_modes(flow, inverse_bound=bound)
-    x = flow.sample(key, sample_shape, context)
+    bounded = flow if bound is None else with_modes(flow, inverse_bound=bound)
+    x = bounded.sample(key, sample_shape, context)
+    if noise_std:
+        x = flow.denoise(x, noise_std, context)
     if preprocessing is not None:
         x = preprocessing.inverse(x)
     if levels is None:

@@ -14,6 +14,12 @@ _DATA_DIR = flags.DEFINE_string("data_dir", None, "Where the data lie, if elsewh
 _NUM_SAMPLES = flags.DEFINE_integer("num_samples", 100, "How many samples to draw.", lower_bound=1)
 _LABEL = flags.DEFINE_integer("label", None, "The class to draw, of a class-conditional model.")
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the draw.", lower_bound=0, upper_bound=2**32 - 1)
+_NOISE_STD = flags.DEFINE_float(
+    "noise_std", 0.0, "Takes noise of this size out, the run's config.noise_std.", lower_bound=0
+)
+_GUIDANCE = flags.DEFINE_float(
+    "guidance", None, "Strengthens the label, of a model with config.label_dropout."
+)
 _OUT = flags.DEFINE_string("out", "samples", "Writes OUT.npy (raw data) and OUT.png.")
 
 
@@ -27,6 +33,7 @@ def main(argv: list[str]) -> None:
     from flowzoo.raw_flow import RawFlow, on_raw_data
     from flowzoo.reporting import plots
     from flowzoo.reporting.drawing import write_samples
+    from flowzoo.transforms import guided
 
     dataset = None
     if _WORKDIR.value:
@@ -46,10 +53,19 @@ def main(argv: list[str]) -> None:
         )
     if model.context is None and _LABEL.value is not None:
         raise ValueError("This model is unconditional; leave --label out.")
+    if _GUIDANCE.value is not None:
+        model = guided(model, _GUIDANCE.value)
     out = pathlib.Path(_OUT.value)
     out.parent.mkdir(parents=True, exist_ok=True)
     path = out.parent / f"{out.name}.npy"
-    x = write_samples(model, path, _NUM_SAMPLES.value, seed=_SEED.value, label=_LABEL.value)
+    x = write_samples(
+        model,
+        path,
+        _NUM_SAMPLES.value,
+        seed=_SEED.value,
+        label=_LABEL.value,
+        noise_std=_NOISE_STD.value,
+    )
     figure = plots.draws(x, dataset) if dataset else plots.draws_alone(x, model)
     plots.save(figure, out.parent / f"{out.name}.png")
     print(f"{len(x)} samples of shape {x.shape[1:]} in {out}.npy, drawn in {out}.png")

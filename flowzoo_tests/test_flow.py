@@ -280,3 +280,16 @@ def test_dir_lists_what_there_is():
     assert set(flowzoo.__all__) <= set(dir(flowzoo))
     assert not {"importlib", "TYPE_CHECKING"} & set(dir(flowzoo))
     assert all(getattr(flowzoo, name) is not None for name in flowzoo.__all__)
+
+
+def test_denoising_gives_the_mean_of_the_data_behind_noisy_ones():
+    """Of normal data with variance τ² behind noise of variance σ², that is `x τ²/(τ² + σ²)`."""
+    tau, sigma = np.array([0.5, 1.0, 2.0]), 0.7
+    noisy = Affine((3,), scale=np.sqrt(tau**2 + sigma**2))
+    flow = flowzoo.Flow(StandardNormal((3,)), noisy)
+    x = np.random.default_rng(0).normal(size=(2, 4, 3)).astype(np.float32)
+    expected = x * tau**2 / (tau**2 + sigma**2)
+    np.testing.assert_allclose(flow.denoise(x, sigma), expected, rtol=1e-5)
+    conditional = conditional_flow(Labels(3))
+    near = conditional.denoise(x[..., :2], 1.0, np.array([0, 1, 2, 1]))
+    np.testing.assert_allclose(near, np.broadcast_to(1000.0 * np.c_[[0, 1, 2, 1]], (2, 4, 2)))

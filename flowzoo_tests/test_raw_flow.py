@@ -59,6 +59,14 @@ def test_batches_without_an_event(images):
     assert images.sample(jax.random.key(0), (3, 0)).dtype == np.uint8
 
 
+def test_noise_is_taken_out_of_draws_before_they_become_levels(images):
+    key, noise_std = jax.random.key(3), 0.6
+    denoised = images.flow.denoise(images.flow.sample(key, (50,)), noise_std)
+    levels = np.clip(np.floor(images.preprocessing.inverse(denoised)), 0, 255)
+    np.testing.assert_array_equal(images.sample(key, (50,), noise_std=noise_std), levels)
+    assert np.abs(images.sample(key, (50,)) - levels).max() > 10
+
+
 def extrapolating(layers, scale=3.0):
     """A flow whose layers blow numbers up in the direction of samples, on levels 0 … 255."""
     flow = flowzoo.Flow(bases.StandardNormal((4,)), transforms.Chain(layers))

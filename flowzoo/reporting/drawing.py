@@ -13,7 +13,13 @@ ROWS_AT_A_TIME = 10_000
 
 
 def write_samples(
-    model: RawFlow, path: pathlib.Path, count: int, *, seed: int, label: int | None = None
+    model: RawFlow,
+    path: pathlib.Path,
+    count: int,
+    *,
+    seed: int,
+    label: int | None = None,
+    noise_std: float = 0.0,
 ) -> np.ndarray:
     """Draws `count` raw events into a `.npy` file, so that no more than a part is in memory.
 
@@ -23,6 +29,7 @@ def write_samples(
       count: how many.
       seed: of the draw.
       label: the class, of a class-conditional model.
+      noise_std: of the noise to take out, see `RawFlow.sample`.
 
     Returns:
       `[count, *event_shape]`, mapped from the file.
@@ -37,8 +44,8 @@ def write_samples(
     x = None
     for start in range(0, count, rows):
         key = jax.random.key(seed)
-        part = model.sample(key if start == 0 else jax.random.fold_in(key, start), shape, context)
-        part = np.asarray(part)
+        key = key if start == 0 else jax.random.fold_in(key, start)
+        part = np.asarray(model.sample(key, shape, context, noise_std=noise_std))
         if x is None:
             size, free = count * part[0].nbytes, shutil.disk_usage(path.parent).free
             if size > free:

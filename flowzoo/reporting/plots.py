@@ -46,16 +46,24 @@ def learning_curve(metrics: Sequence[dict[str, float]], path: epath.PathLike) ->
     save(figure, path)
 
 
-def samples(flow: Flow, dataset: Dataset, key: jax.Array, path: epath.PathLike) -> None:
+def samples(
+    flow: Flow, dataset: Dataset, key: jax.Array, path: epath.PathLike, noise_std: float = 0.0
+) -> None:
     """A grid of sampled images; for other data, samples beside data, and the density if 2-D.
 
-    A class-conditional flow is shown one row of images for each class.
+    A class-conditional flow is shown one row of images for each class. The noise of its training,
+    `noise_std`, is taken out of the samples.
     """
     count = 100 if dataset.image_shape is not None else min(len(dataset.test), _POINTS)
     shape, context = (count,), None
     if flow.context is not None:
         shape, context = (), jnp.arange(count) * dataset.num_classes // count
-    z = jax.jit(lambda flow: flow.sample(key, shape, context))(flow)
+
+    def draw(flow):
+        x = flow.sample(key, shape, context)
+        return flow.denoise(x, noise_std, context) if noise_std else x
+
+    z = jax.jit(draw)(flow)
     x = np.asarray(dataset.preprocessing.inverse(z))
     planar = dataset.event_shape == (2,) and flow.context is None
     save(draws(x, dataset, flow if planar else None), path)

@@ -86,11 +86,17 @@ def versions() -> str:
 def identity(dataset: Dataset, config: config_dict.ConfigDict) -> dict[str, Any]:
     """What says which run this is, and what published figures stand beside it."""
     name, limit = config.name, config.dataset.limit
+    notes = [dataset.note] if dataset.note else []
+    if config.noise_std:
+        notes.append(
+            f"trained with Gaussian noise of standard deviation {config.noise_std:g} in model "
+            "space, tested without"
+        )
     return {
         "name": name,
         "title": config.title,
         "dataset": dataset.name,
-        "data_note": dataset.note,
+        "data_note": "; ".join(notes) or None,
         "conditional": config.conditional,
         "limit": limit,
         "published": comparison(name, dataset.name, conditional=config.conditional, limit=limit),
@@ -161,7 +167,8 @@ def finish(
         metrics = read_metrics(workdir)
         results["validation_nats"] = metrics[-1]["best_validation_nats"] if metrics else None
         plots.learning_curve(metrics, workdir / "curve.png")
-        plots.samples(flow, dataset, jax.random.key(config.seed), workdir / "samples.png")
+        key = jax.random.key(config.seed)
+        plots.samples(flow, dataset, key, workdir / "samples.png", config.noise_std)
         add_picture(workdir, "samples", int(metrics[-1]["step"]) if metrics else 0)
         write_json(workdir / RESULTS, results)
     return results

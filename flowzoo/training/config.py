@@ -43,6 +43,12 @@ def default_config() -> config_dict.ConfigDict:
         model=dict(name=""),
         # Condition the model on the dataset's labels.
         conditional=False,
+        # Share of the training labels that are left out, so that one network learns the density
+        # with and without them; see `flowzoo.transforms.guided`.
+        label_dropout=0.0,
+        # Standard deviation of Gaussian noise on training batches, in model space: behind the logit
+        # of images. All likelihoods that are reported are of data without it.
+        noise_std=0.0,
         # If not 0: choose the width of `model.hidden_sizes` for about as many parameters. The saved
         # config has the width instead.
         num_parameters=0,
@@ -158,6 +164,8 @@ CHECKS = {
     "dataset.data_dir": _TEXT,
     "dataset.limit": _whole(0),
     "conditional": _FLAG,
+    "label_dropout": _DECAY,
+    "noise_std": _NOT_NEGATIVE,
     "num_parameters": _whole(0),
     "gradient": _one_of(*GRADIENTS),
     "objective": _one_of(*OBJECTIVES),

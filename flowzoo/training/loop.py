@@ -66,9 +66,15 @@ def context_of(config: config_dict.ConfigDict, dataset: Dataset) -> Labels | Non
     """What the config's model is conditioned on.
 
     Raises:
-      ValueError: if `config.conditional` is set and the data have no labels.
+      ValueError: if `config.conditional` is set and the data have no labels, or labels are to be
+        left out that the model does not get.
     """
     if not config.conditional:
+        if config.label_dropout:
+            raise ValueError(
+                f"config.label_dropout is {config.label_dropout} and config.conditional is not "
+                "set, expected a model that gets labels: set it, or leave the dropout at 0."
+            )
         return None
     if dataset.num_classes is None:
         raise ValueError(f"config.conditional is set, but {dataset.name} has no labels.")
@@ -135,6 +141,8 @@ class Run:
             self.mesh,
             config.matmul_precision,
             config.objective,
+            config.noise_std,
+            config.label_dropout,
         )
         self.shuffle = make_shuffle(len(dataset.train), config.batch_size, self.mesh)
         self.log_probs = make_log_probs(self.mesh)

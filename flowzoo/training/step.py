@@ -18,7 +18,7 @@ from flowzoo.training.state import TrainState, Variables, merge, split
 from flowzoo.transforms import Chain, ContinuousFlow, Dense, with_log_det_estimates, with_modes
 from flowzoo.transforms.estimates import can_estimate
 
-SHUFFLE, NOISE, FLIP, OBJECTIVE = range(4)
+SHUFFLE, NOISE, FLIP, OBJECTIVE, GAUSSIAN, DROPOUT = range(6)
 
 # `config.objective`: the likelihood, that with the log-determinants that `with_log_det_estimates`
 # estimates, and the regression of a vector field on straight lines from data to latents.
@@ -194,25 +194,38 @@ def make_batch(
     key,
     epoch,
     objective: str = "likelihood",
+    noise_std: float = 0.0,
+    label_dropout: float = 0.0,
 ) -> Batch:
     """Takes rows of the training data into model space, with this epoch's noise and flips.
+
+    There, `noise_std` times a standard normal is added. A share `label_dropout` of the labels
+    becomes −1, which `Labels` encodes as zeros: no label.
 
     The random numbers of a row depend on the epoch and the row alone, hence neither on the order
     nor on the number of devices.
     """
+
+    def per_row(purpose: int) -> jax.Array:
+        return jax.vmap(jax.random.fold_in, (None, 0))(stream(key, purpose, epoch), rows)
+
     batch = x[rows]
     if dataset.dequantize:
         batch = dequantize(batch, stream(key, NOISE, epoch), rows)
     if dataset.horizontal_flip:
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(stream(key, FLIP, epoch), rows)
-        flip = jax.vmap(jax.random.bernoulli)(keys)
+        flip = jax.vmap(jax.random.bernoulli)(per_row(FLIP))
         images = batch.reshape(-1, *dataset.image_shape)
         images = jnp.where(flip[:, None, None, None], images[:, :, ::-1], images)
         batch = images.reshape(batch.shape)
-    labels, keys = None if labels is None else labels[rows], None
-    if objective != "likelihood":
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(stream(key, OBJECTIVE, epoch), rows)
-    return Batch(dataset.preprocessing.forward(batch), labels, keys)
+    batch = dataset.preprocessing.forward(batch)
+    if noise_std:
+        noise = jax.vmap(lambda k: jax.random.normal(k, batch.shape[1:], batch.dtype))
+        batch = batch + noise_std * noise(per_row(GAUSSIAN))
+    labels = None if labels is None else labels[rows]
+    if labels is not None and label_dropout:
+        dropped = jax.vmap(lambda k: jax.random.bernoulli(k, label_dropout))(per_row(DROPOUT))
+        labels = jnp.where(dropped, -1, labels)
+    return Batch(batch, labels, None if objective == "likelihood" else per_row(OBJECTIVE))
 
 
 def make_shuffle(num_train: int, batch_size: int, mesh: Mesh) -> Callable:
@@ -236,6 +249,8 @@ def make_run_steps(
     mesh: Mesh,
     matmul_precision: str = "float32",
     objective: str = "likelihood",
+    noise_std: float = 0.0,
+    label_dropout: float = 0.0,
 ) -> Callable:
     """Builds `run_steps(state, x, labels, order, stop) -> (state, report)`.
 
@@ -271,7 +286,9 @@ def make_run_steps(
             now = state.step
             epoch, position = now // steps_per_epoch, now % steps_per_epoch
             rows = local(order[position])
-            batch = make_batch(dataset, x, labels, rows, state.key, epoch, objective)
+            batch = make_batch(
+                dataset, x, labels, rows, state.key, epoch, objective, noise_std, label_dropout
+            )
             with jax.default_matmul_precision(PRECISIONS[matmul_precision]):
                 state, base, gradients = step(state, batch)
             state = in_place(state)

@@ -42,7 +42,7 @@ from flowzoo.transforms.linear.svd import QR, SVD
 from flowzoo.transforms.linear.triangular import Triangular
 from flowzoo.transforms.linear.triangular_linear import TriangularLinear
 from flowzoo.transforms.linear.whiten import Whiten
-from flowzoo.transforms.modes import with_modes
+from flowzoo.transforms.modes import guided, with_modes
 from flowzoo.transforms.normalization.act_norm import ActNorm
 from flowzoo.transforms.normalization.batch_norm import BatchNorm
 from flowzoo.transforms.normalization.divisive import DivisiveNormalization
@@ -134,6 +134,7 @@ __all__ = [
     "Whiten",
     "alternating_mask",
     "emerging_conv",
+    "guided",
     "importance_weighted_log_prob",
     "with_log_det_estimates",
     "with_modes",

@@ -63,6 +63,7 @@ MAPS = {
     "nonlinearity": maps.FIXED,
     "inner": maps.LEARNED,
     "outer": maps.LEARNED,
+    "pixel_map": maps.LEARNED,
     "after_dense": maps.ACROSS,
     "after_map": maps.ACROSS,
     "between": maps.BETWEEN,

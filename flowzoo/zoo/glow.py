@@ -21,6 +21,7 @@ from flowzoo.transforms import (
     Transform,
     emerging_conv,
 )
+from flowzoo.zoo.maps import LEARNED, Record, complete, make
 from flowzoo.zoo.options import image_of
 
 # The couplings that there are, and the options of each.
@@ -42,6 +43,7 @@ def glow(
     coupling: Mapping = {"name": "affine"},  # noqa: B006 (never written to)
     hidden_channels: int = 64,
     num_blocks: int = 2,
+    pixel_map: Record | None = None,
     context: ContextSpec | None = None,
     rngs: nnx.Rngs,
 ) -> Flow:
@@ -62,6 +64,8 @@ def glow(
       kernel_size: k, of the last two.
       coupling: `{"name": "affine"}`, or `{"name": "spline", "num_bins": …, "bound": …}`.
       hidden_channels, num_blocks: of the networks; the source takes 512 channels.
+      pixel_map: a map of each number by itself that comes first, a record or callable, see
+        `flowzoo.zoo.maps`, or None as in the source.
       context: what the flow is conditioned on, None for an unconditional flow.
       rngs: draws the initial weights.
 
@@ -122,14 +126,11 @@ def glow(
         return Chain(transforms)
 
     transform = scale(image_shape, num_scales - 1)
-    return Flow(
-        StandardNormal(event_shape),
-        Chain(
-            [
-                Reshape(event_shape, image_shape),
-                transform,
-                Reshape(transform.latent_shape, event_shape),
-            ]
-        ),
-        context,
-    )
+    transforms: list[Transform] = [
+        Reshape(event_shape, image_shape),
+        transform,
+        Reshape(transform.latent_shape, event_shape),
+    ]
+    if pixel_map is not None:
+        transforms.insert(0, make(complete("pixel_map", pixel_map, LEARNED), event_shape))
+    return Flow(StandardNormal(event_shape), Chain(transforms), context)

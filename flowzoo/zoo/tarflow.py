@@ -13,6 +13,7 @@ from flowzoo.transforms import (
     Transform,
     TransformerAutoregressive,
 )
+from flowzoo.zoo.maps import LEARNED, Record, complete, make
 from flowzoo.zoo.options import image_of
 
 
@@ -25,14 +26,17 @@ def tarflow(
     num_layers: int = 2,
     width: int = 64,
     num_heads: int = 4,
+    pixel_map: Record | None = None,
     inverse_method: str = "sequential",
     context: ContextSpec | None = None,
     rngs: nnx.Rngs,
 ) -> Flow:
     """Affine autoregressive steps of patches, in one order and in the reverse, by turns.
 
-    The training by Gaussian noise of the source, its denoising of samples and its guidance are not
-    here: noise is that of dequantization, and labels are a context as in every other flow.
+    The source trains on images with Gaussian noise, of standard deviation 0.05 where pixels are
+    scaled to [−1, 1] (`config.noise_std`, here in model space, behind the logit), takes it out of
+    samples (`Flow.denoise`), and strengthens labels in sampling (`flowzoo.transforms.guided`, after
+    training with `config.label_dropout`). Likelihoods are of dequantized data without that noise.
 
     Args:
       event_shape: `(D,)`, a flattened image.
@@ -41,6 +45,8 @@ def tarflow(
       num_flows: autoregressive steps; the source takes 8.
       num_layers, width, num_heads: of each transformer; the source takes 4 to 8 layers that are
         512 to 1,024 wide.
+      pixel_map: a map of each number by itself that comes first, a record or callable, see
+        `flowzoo.zoo.maps`, or None; not in the source. Affine steps cannot bend a marginal.
       inverse_method: `sequential`, token by token, or `fixed_point`, sweeps of all at once.
       context: what the flow is conditioned on, None for an unconditional flow.
       rngs: draws the initial weights.
@@ -61,7 +67,10 @@ def tarflow(
         )
     if num_flows < 1:
         raise ValueError(f"tarflow got num_flows {num_flows}, expected at least 1.")
-    into_patches: list[Transform] = [Reshape(event_shape, image_shape)]
+    into_patches: list[Transform] = []
+    if pixel_map is not None:
+        into_patches.append(make(complete("pixel_map", pixel_map, LEARNED), event_shape))
+    into_patches.append(Reshape(event_shape, image_shape))
     while into_patches[-1].latent_shape[0] > height // patch_size:
         into_patches.append(Squeeze(into_patches[-1].latent_shape))
     into_patches.append(Reshape(into_patches[-1].latent_shape, event_shape))

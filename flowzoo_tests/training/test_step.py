@@ -7,6 +7,7 @@ import numpy as np
 import optax
 import pytest
 
+from flowzoo.context import Labels
 from flowzoo.data import Split
 from flowzoo.numerics.named_arrays import to_arrays
 from flowzoo.reporting.results import gaussian_reference
@@ -149,6 +150,33 @@ def test_noise_is_fresh_each_epoch_and_the_same_for_the_same_row():
     assert np.all(np.any(first != next_epoch, axis=1))
     levels = run.dataset.preprocessing.inverse(first)
     np.testing.assert_array_equal(np.floor(levels + 1e-4), run.dataset.train.x[rows])
+
+
+def test_gaussian_noise_is_added_in_model_space():
+    run, key, rows = run_on(1), jax.random.key_data(jax.random.key(0)), np.arange(400)
+
+    def batch(rows=rows, **options):
+        return make_batch(run.dataset, run.x, None, rows, key, 0, **options).x
+
+    noise = np.asarray(batch(noise_std=0.5) - batch())
+    np.testing.assert_allclose([noise.mean(), noise.std()], [0, 0.5], atol=0.01)
+    correlation = np.corrcoef(noise[:, 0], noise[:, 1])[0, 1]
+    assert abs(correlation) < 0.2 and np.abs(noise[0] - noise[1]).max() > 0.5
+    np.testing.assert_array_equal(batch(rows[::-1], noise_std=0.5)[::-1], batch(noise_std=0.5))
+
+
+def test_some_labels_are_left_out():
+    run, key, rows = run_on(1), jax.random.key_data(jax.random.key(0)), np.arange(400)
+    labels = run.dataset.train.labels
+    for share in (0.0, 0.25):
+        seen = make_batch(run.dataset, run.x, labels, rows, key, 0, label_dropout=share).labels
+        kept = np.asarray(seen) >= 0
+        assert abs((~kept).mean() - share) < 0.07
+        np.testing.assert_array_equal(seen[kept], labels[kept])
+    # What the network is shown of them, in the compiled step.
+    np.testing.assert_array_equal(jax.jit(Labels(10).encode)(seen)[~kept], 0)
+    with pytest.raises(ValueError, match=r"label_dropout is 0\.1 and config\.conditional is not"):
+        run_on(1, label_dropout=0.1)
 
 
 def test_flips_mirror_whole_images():

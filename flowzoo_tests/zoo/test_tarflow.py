@@ -8,7 +8,8 @@ import pytest
 
 import flowzoo
 from flowzoo.context import Labels
-from flowzoo.transforms import TransformerAutoregressive
+from flowzoo.numerics.smooth import bounded_log_scale
+from flowzoo.transforms import RationalQuadraticSpline, TransformerAutoregressive, guided
 
 MODEL = dict(
     name="tarflow",
@@ -38,6 +39,36 @@ def test_both_ways_of_sampling_agree_with_the_density():
         np.testing.assert_allclose(flow.log_prob(x, labels), log_prob, rtol=1e-3)
         samples.append(x)
     np.testing.assert_allclose(*samples, atol=1e-3)
+
+
+def test_a_guided_flow_goes_beyond_what_the_label_changes():
+    flow = build(Labels(3), num_flows=1)
+    x = jnp.asarray(np.random.default_rng(2).normal(size=(3, 32)), jnp.float32)
+    labels = np.array([2, 0, 1])
+    context, step = flow.encode_context(labels), flow.transform.transforms[-1]
+    contexts = jnp.stack([context, jnp.zeros_like(context)])
+    given, without = jax.jit(jax.vmap(step.net, (None, 0)))(x, contexts)
+    mean, log_scale = jnp.moveaxis(without + 2.5 * (given - without), -2, 0)
+    log_scale = bounded_log_scale(log_scale)
+    step = guided(flow, 1.5).transform.transforms[-1]
+    z, log_det = step.forward_and_log_det(x, context)
+    np.testing.assert_allclose(z, (x - mean) * jnp.exp(-log_scale), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(log_det, -log_scale.sum(-1), rtol=1e-4, atol=1e-4)
+    for step.inverse_method in ("sequential", "fixed_point"):
+        inverse = jax.jit(lambda step: step.inverse(z, context))
+        np.testing.assert_allclose(inverse(step), x, atol=1e-3)
+
+
+@pytest.mark.parametrize("context", [None, Labels(3)])
+def test_guidance_needs_labels_and_an_autoregressive_layer(context):
+    flow = flowzoo.build("gaussian", (32,), context=context, rngs=0) if context else build()
+    with pytest.raises(ValueError, match="without an autoregressive layer that sees labels"):
+        guided(flow, 1.0)
+
+
+def test_a_map_of_each_pixel_comes_first():
+    first = build(pixel_map={"name": "spline", "num_bins": 4}).transform.transforms[0]
+    assert isinstance(first, RationalQuadraticSpline) and first.event_shape == (32,)
 
 
 def test_a_patch_is_mapped_by_those_before_it():

@@ -28,6 +28,9 @@ class Autoregressive(Transform):
 
     Both carry derivatives by the implicit function theorem.
 
+    With guidance w, a mode, y is `y(∅) + (1 + w) (y(c) − y(∅))` both ways, where the context ∅ is
+    zeros, as of a left out label: an autoregressive map too, whose samples are more typical of c.
+
     Args:
       dim: D.
       num_outputs: k, parameters of τ for each coordinate.
@@ -35,9 +38,14 @@ class Autoregressive(Transform):
       inverse_method: `sequential` or `fixed_point`; may be assigned to later.
       rngs: draws weights and random degrees.
 
+    Attributes:
+      guidance: a mode, w; see `flowzoo.transforms.guided`. None for no guidance.
+
     Raises:
       ValueError: if an option is unknown or `MaskedMLP` refuses one.
     """
+
+    guidance: float | None = None
 
     def __init__(
         self,
@@ -97,7 +105,7 @@ class Autoregressive(Transform):
     # Programs of their own: outside jit, a scan would be compiled anew at every call.
     @jax.jit
     def _forward(self, x, context):
-        z, log_slope = self.value_and_log_slope(x, self.net(x, context))
+        z, log_slope = self.value_and_log_slope(x, self._outputs(x, context))
         return z, log_slope.sum(-1)
 
     @jax.jit
@@ -107,19 +115,40 @@ class Autoregressive(Transform):
             z = jnp.broadcast_to(z, batch_shape + self.event_shape)
 
         def residual(x):
-            value, log_slope = self.value_and_log_slope(x, self.net(x, context))
+            value, log_slope = self.value_and_log_slope(x, self._outputs(x, context))
             # Divided by the slope, the residual's Jacobian has ones on its diagonal.
             return (value - z) * jnp.exp(-jax.lax.stop_gradient(log_slope))
 
         def solve(_, start):
             if self.inverse_method == "sequential":
-                x = self.net.generate(lambda y, z: self.invert(z, y), (z,), context)
+                x = self._generate(z, context)
             else:
-                x = iterate(lambda x: self.invert(z, self.net(x, context)), start)
+                x = iterate(lambda x: self.invert(z, self._outputs(x, context)), start)
             return x.astype(start.dtype)
 
         dtype = jax.eval_shape(residual, z).dtype
         return jax.lax.custom_root(residual, z.astype(dtype), solve, solve_unit_triangular)
+
+    def _outputs(self, x, context):
+        if self.guidance is None or not self.context_size:
+            return self.net(x, context)
+        return self._guided(self.net(x, context), self.net(x, jnp.zeros_like(context)))
+
+    def _generate(self, z, context):
+        if self.guidance is None or not self.context_size:
+            return self.net.generate(lambda y, z: self.invert(z, y), (z,), context)
+        # Both contexts side by side make the same x.
+        context = jnp.broadcast_to(context, (*z.shape[:-1], self.context_size))
+
+        def step(y, z):
+            x = self.invert(jnp.split(z, 2)[0], self._guided(*jnp.split(y, 2, -1)))
+            return jnp.concatenate([x, x])
+
+        contexts = jnp.stack([context, jnp.zeros_like(context)])
+        return self.net.generate(step, (jnp.stack([z, z]),), contexts)[0]
+
+    def _guided(self, given, without):
+        return without + (1 + self.guidance) * (given - without)
 
 
 class MaskedAutoregressive(Autoregressive):
