@@ -11,6 +11,7 @@ from flowzoo.transforms.continuous.continuous_flow import ContinuousFlow
 from flowzoo.transforms.convolution.conv1x1 import Invertible1x1Conv
 from flowzoo.transforms.convolution.masked import MaskedConv, emerging_conv
 from flowzoo.transforms.convolution.periodic import PeriodicConv
+from flowzoo.transforms.convolution.zero_padded import ZeroPaddedConv
 from flowzoo.transforms.coupling.affine_coupling import AffineCoupling
 from flowzoo.transforms.coupling.mask import alternating_mask
 from flowzoo.transforms.coupling.spline_coupling import SplineCoupling
@@ -132,6 +133,7 @@ __all__ = [
     "TriangularLinear",
     "Units",
     "Whiten",
+    "ZeroPaddedConv",
     "alternating_mask",
     "emerging_conv",
     "guided",

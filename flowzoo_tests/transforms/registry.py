@@ -122,6 +122,7 @@ TRANSFORMS = {
     "periodic_conv": lambda rngs: T.PeriodicConv((4, 5, 2), rngs=rngs),
     "periodic_conv_even": lambda rngs: T.PeriodicConv((4, 3, 2), kernel_size=(2, 3), rngs=rngs),
     "periodic_conv_whole": lambda rngs: T.PeriodicConv((3, 4, 2), kernel_size=(3, 4), rngs=rngs),
+    "zero_padded_conv": lambda rngs: T.ZeroPaddedConv((4, 3, 2), rngs=rngs),
     "masked_conv": lambda rngs: T.MaskedConv((3, 3, 2), rngs=rngs),
     "emerging_conv": lambda rngs: T.emerging_conv((3, 2, 2), rngs=rngs),
     "triangular": lambda rngs: _fitted(T.Triangular(3)),

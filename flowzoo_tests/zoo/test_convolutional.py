@@ -7,7 +7,7 @@ import pytest
 
 import flowzoo
 from flowzoo.context import Labels
-from flowzoo.transforms import PeriodicConv, with_modes
+from flowzoo.transforms import PeriodicConv, ZeroPaddedConv, with_modes
 
 MODEL = dict(name="convolutional", image_shape=(8, 4, 1), num_blocks=2, num_layers=2)
 
@@ -42,6 +42,14 @@ def test_the_relative_rule_reaches_every_convolution_and_nothing_else():
     ]
     layers = [m for _, m in nnx.iter_modules(flow) if isinstance(m, PeriodicConv)]
     assert len(layers) == len(differing) == 4 and all("kernel" in path for path in differing)
+
+
+def test_zeros_around_the_image():
+    layers = build(padding="zeros").transform.transforms
+    assert sum(isinstance(layer, ZeroPaddedConv) for layer in layers) == 4
+    assert not any(isinstance(layer, PeriodicConv) for layer in layers)
+    with pytest.raises(ValueError, match="kernel_size 5 with zeros .* expected 3"):
+        build(padding="zeros", kernel_size=5)
 
 
 @pytest.mark.parametrize("options", [{"num_blocks": 4}, {"num_layers": 0}])
