@@ -14,6 +14,7 @@ from ml_collections import config_dict
 from flowzoo import zoo
 from flowzoo.numerics.names import did_you_mean
 from flowzoo.training.step import OBJECTIVES, PRECISIONS
+from flowzoo.transforms.activations import ACTIVATIONS
 
 FLAGS = ("conditional", "short", "smoke")
 GRADIENTS = {
@@ -93,6 +94,9 @@ def default_config() -> config_dict.ConfigDict:
         # Of the training step's matrix products, on hardware that has a choice: float32,
         # tensorfloat32 or bfloat16 (sums in float32). Evaluation is always in float32.
         matmul_precision="float32",
+        # Memory against time. For its backward pass a step has the activations in a row of layers
+        # kept, recomputed from each layer's input, or inverted from the last layer's output.
+        activations="kept",
         # 0: no steps, only what is fitted to the data before the first one.
         num_epochs=100,
         eval_every_epochs=1,
@@ -188,6 +192,7 @@ CHECKS = {
     "mesh.data": _whole(0),
     "mesh.model": _whole(1),
     "matmul_precision": _one_of(*PRECISIONS),
+    "activations": _one_of(*ACTIVATIONS),
     "num_epochs": _whole(0),
     "eval_every_epochs": _whole(1),
     "patience": _whole(1),

@@ -143,6 +143,7 @@ class Run:
             config.objective,
             config.noise_std,
             config.label_dropout,
+            config.activations,
         )
         self.shuffle = make_shuffle(len(dataset.train), config.batch_size, self.mesh)
         self.log_probs = make_log_probs(self.mesh)

@@ -15,7 +15,14 @@ from flowzoo.data.dataset import Dataset, dequantize
 from flowzoo.flow import Flow
 from flowzoo.training.devices import DATA, MODEL, shardings
 from flowzoo.training.state import TrainState, Variables, merge, split
-from flowzoo.transforms import Chain, ContinuousFlow, Dense, with_log_det_estimates, with_modes
+from flowzoo.transforms import (
+    BatchNorm,
+    Chain,
+    ContinuousFlow,
+    Dense,
+    with_log_det_estimates,
+    with_modes,
+)
 from flowzoo.transforms.estimates import can_estimate
 
 SHUFFLE, NOISE, FLIP, OBJECTIVE, GAUSSIAN, DROPOUT = range(6)
@@ -66,15 +73,23 @@ def stream(key: jax.Array, purpose: int, epoch: jax.Array) -> jax.Array:
 
 
 def make_loss(
-    flow: Flow, rule: str, axis: str | None = None, objective: str = "likelihood"
+    flow: Flow,
+    rule: str,
+    axis: str | None = None,
+    objective: str = "likelihood",
+    activations: str = "kept",
 ) -> Callable:
     """Builds `loss(params, other variables, batch) -> (nats, base term)`: the mean negative
     log-likelihood, its gradient in the dense layers following `rule`.
 
     `objective` is one of `OBJECTIVES`; of `flow_matching`, both values are its loss. `axis` is the
-    mapped axis that a batch is spread over, None if the loss sees whole batches. The second value
-    is the mean log-density of the latents. It costs nothing and, unlike the loss, can be asked for
-    without a factorisation of any W; it is not finite if some latent is not.
+    mapped axis that a batch is spread over, None if the loss sees whole batches. `activations` is
+    one of `flowzoo.transforms.activations.ACTIVATIONS`. The second value is the mean log-density
+    of the latents. It costs nothing and, unlike the loss, can be asked for without a factorisation
+    of any W; it is not finite if some latent is not.
+
+    Raises:
+      ValueError: if the flow does not fit the objective, or what becomes of activations.
     """
     if objective == "flow_matching":
         return make_matching_loss(flow)
@@ -83,8 +98,14 @@ def make_loss(
             "config.objective is 'estimate', but the model has no log-determinant that can be "
             "estimated, expected a continuous or a residual flow; choose 'likelihood'."
         )
+    if activations == "inverted" and _normalises_by_batches(flow):
+        raise ValueError(
+            "config.activations is 'inverted', but the model has BatchNorm, whose inverse does not "
+            "know the batch that it was normalised by; choose 'recomputed'."
+        )
     copy = with_modes(
         flow,
+        activations=activations,
         gradient_rule=rule,
         batch_statistics=True,
         axis_name=axis,
@@ -141,6 +162,10 @@ def make_matching_loss(flow: Flow) -> Callable:
         return value, value
 
     return loss
+
+
+def _normalises_by_batches(flow: Flow) -> bool:
+    return any(isinstance(module, BatchNorm) for _, module in nnx.iter_modules(flow.transform))
 
 
 def _behind_which_lengths_count(flow: Flow) -> Dense | None:
@@ -251,6 +276,7 @@ def make_run_steps(
     objective: str = "likelihood",
     noise_std: float = 0.0,
     label_dropout: float = 0.0,
+    activations: str = "kept",
 ) -> Callable:
     """Builds `run_steps(state, x, labels, order, stop) -> (state, report)`.
 
@@ -260,7 +286,7 @@ def make_run_steps(
     """
     split = mesh.shape[MODEL] > 1
     axis = DATA if mesh.size > 1 and not split else None
-    loss = make_loss(flow, rule, axis, objective)
+    loss = make_loss(flow, rule, axis, objective, activations)
     step = functools.partial(train_step, loss, optimizer, average_decay, axis)
 
     def local(rows):

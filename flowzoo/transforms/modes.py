@@ -5,6 +5,7 @@ from typing import TypeVar
 from flax import nnx
 
 from flowzoo.relative.fused import RULES
+from flowzoo.transforms.activations import ACTIVATIONS
 
 # Each mode is an attribute of the layers that have it, with these values, of which the first is the
 # one that layers are made with; None stands for any value.
@@ -14,6 +15,8 @@ MODES: dict[str, tuple | None] = {
     # `Dense`: whether its LU factors are kept, for likelihoods and samples in many calls with the
     # same weights. Such a copy is neither to be trained nor saved.
     "factored": (False, True),
+    # `Chain`, `Stack`: what a backward pass finds of the activations in their transforms.
+    "activations": ACTIVATIONS,
     # `BatchNorm`: whether it normalises by the batch that it is given, for training.
     "batch_statistics": (False, True),
     # `BatchNorm`: the mapped axis that a batch is spread over, None if it lies on one device.

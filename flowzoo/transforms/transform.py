@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from flowzoo.numerics.shapes import batch_shape, check_event
+from flowzoo.transforms.activations import programs
 
 # Rows that a pass over a whole data set handles at once, so that hidden activations fit in memory.
 CHUNK_SIZE = 4096
@@ -157,6 +158,9 @@ class Transform(nnx.Module):
 class Chain(Transform):
     """`f = f_n ∘ … ∘ f_1`: the first transform of the list sees the data.
 
+    Attributes:
+      activations: a mode, what a backward pass finds of them; see `flowzoo.transforms.with_modes`.
+
     Raises:
       ValueError: if the list is empty or two neighbours disagree on the shape between them.
     """
@@ -174,23 +178,23 @@ class Chain(Transform):
                 )
         self.event_shape = transforms[0].event_shape
         self.transforms = nnx.List(transforms)
+        self.activations = "kept"
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
         return self.transforms[-1].latent_shape
 
     def forward_and_log_det(self, x, context=None):
-        z, log_det = self.transforms[0].forward_and_log_det(x, context)
-        for transform in list(self.transforms)[1:]:
-            z, term = transform.forward_and_log_det(z, context)
-            log_det = log_det + term
-        return z, log_det
+        return self._pass("forward_and_log_det", list(self.transforms), x, context)
 
     def inverse_and_log_det(self, z, context=None):
-        x, log_det = self.transforms[-1].inverse_and_log_det(z, context)
-        for transform in list(self.transforms)[-2::-1]:
-            x, term = transform.inverse_and_log_det(x, context)
-            log_det = log_det + term
+        return self._pass("inverse_and_log_det", list(self.transforms)[::-1], z, context)
+
+    def _pass(self, method: str, transforms: list[Transform], x, context):
+        log_det = None
+        for program in programs(self.activations, method, transforms):
+            x, term = program(x, context)
+            log_det = term if log_det is None else log_det + term
         return x, log_det
 
     def initialize(self, x, context=None, *, inverse=False):

@@ -95,6 +95,7 @@ def test_the_argument_names_entry_and_flags_in_any_order():
         (dict(mesh=dict(data=-1)), "mesh.data is -1"),
         (dict(mesh=dict(model=0)), "mesh.model is 0"),
         (dict(matmul_precision="int8"), "is 'int8', expected one of float32"),
+        (dict(activations="saved"), "is 'saved', expected one of kept, recomputed"),
         (dict(num_epochs=-1), "num_epochs is -1, expected a whole number, at least 0"),
         (dict(num_epochs=2.5), "num_epochs is 2.5, expected a whole number"),
         (dict(eval_every_epochs=0), "eval_every_epochs is 0"),
