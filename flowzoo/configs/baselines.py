@@ -128,9 +128,9 @@ def tarflow(image_shape: tuple[int, int, int], **model: Any) -> dict[str, Any]:
     return dict(
         title="TarFlow",
         model=dict(name="tarflow", image_shape=image_shape, standardize=True, **model),
-        optimizer=dict(learning_rate=1e-3, schedule="cosine", warmup_steps=100, clip_norm=100.0),
+        optimizer=dict(learning_rate=2e-3, schedule="cosine", warmup_steps=100, clip_norm=100.0),
         parameter_average=0.998,
-        num_epochs=20,
+        num_epochs=14,
         smoke=smallest,
     )
 

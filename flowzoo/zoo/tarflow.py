@@ -1,12 +1,14 @@
 """TarFlow: patches of an image as tokens, each mapped given those before it by a transformer."""
 
 from flax import nnx
+import numpy as np
 
 from flowzoo.bases import StandardNormal
 from flowzoo.context import ContextSpec
 from flowzoo.flow import Flow
 from flowzoo.transforms import (
     Chain,
+    Permutation,
     Reshape,
     Reverse,
     Squeeze,
@@ -26,6 +28,7 @@ def tarflow(
     num_layers: int = 2,
     width: int = 64,
     num_heads: int = 4,
+    interleaved: bool = False,
     pixel_map: Record | None = None,
     inverse_method: str = "sequential",
     context: ContextSpec | None = None,
@@ -45,6 +48,9 @@ def tarflow(
       num_flows: autoregressive steps; the source takes 8.
       num_layers, width, num_heads: of each transformer; the source takes 4 to 8 layers that are
         512 to 1,024 wide.
+      interleaved: whether every second step has other tokens: the pixels at one place of all
+        patches, a coarse image; not in the source. A pixel then sees others of its own patch, which
+        steps by patches show it only through other patches.
       pixel_map: a map of each number by itself that comes first, a record or callable, see
         `flowzoo.zoo.maps`, or None; not in the source. Affine steps cannot bend a marginal.
       inverse_method: `sequential`, token by token, or `fixed_point`, sweeps of all at once.
@@ -75,14 +81,19 @@ def tarflow(
         into_patches.append(Squeeze(into_patches[-1].latent_shape))
     into_patches.append(Reshape(into_patches[-1].latent_shape, event_shape))
     (dim,) = event_shape
+    size = patch_size**2 * channels
+    to_coarse = np.arange(dim).reshape(-1, patch_size**2, channels).swapaxes(0, 1).reshape(-1)
     steps: list[Transform] = []
     for flow in range(num_flows):
-        if flow:
+        coarse = interleaved and flow % 2 == 1
+        if interleaved and flow:
+            steps.append(Permutation(to_coarse if coarse else np.argsort(to_coarse)))
+        if flow and not coarse:
             steps.append(Reverse(dim))
         steps.append(
             TransformerAutoregressive(
                 dim,
-                num_tokens=dim // (patch_size**2 * channels),
+                num_tokens=patch_size**2 if coarse else dim // size,
                 width=width,
                 num_layers=num_layers,
                 num_heads=num_heads,

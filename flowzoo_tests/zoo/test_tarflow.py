@@ -85,6 +85,22 @@ def test_a_patch_is_mapped_by_those_before_it():
         np.testing.assert_allclose(own, np.diag(np.diag(own)), atol=1e-6)
 
 
+def test_every_second_step_may_take_coarse_images_as_tokens():
+    flow = build(num_flows=4, interleaved=True)
+    x, seen = jnp.arange(32.0), []
+    for layer in flow.transform.transforms:
+        if isinstance(layer, TransformerAutoregressive):
+            seen.append(x.reshape(layer.net.num_tokens, -1))
+        else:
+            x = layer.forward(x)
+    image = np.arange(32).reshape(4, 8)
+    np.testing.assert_array_equal(seen[0][1], image[:2, 2:4].ravel())
+    for token, (row, column) in enumerate(np.ndindex(2, 2)):
+        np.testing.assert_array_equal(seen[1][token], image[row::2, column::2].ravel())
+    for first, second in ((0, 2), (1, 3)):
+        np.testing.assert_array_equal(seen[second], seen[first][::-1, ::-1])
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
