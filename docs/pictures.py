@@ -3,10 +3,14 @@
 Samples of images, patches of photographs, densities on the plane, sources of mixtures beside those
 that were found, and the filters of linear ICA, each into `docs/images/models/<name>.png`; without
 names all that are missing, and the picture of the README, `docs/images/toys.png`.
+
+`--noise_std` takes the Gaussian noise of a model's training out of its samples, and `--guidance`
+strengthens their labels; the pictures are then `<name>_denoised.png`, `<name>_guided.png` or
+`<name>_denoised_guided.png`.
 """
 
+import argparse
 import pathlib
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +19,7 @@ import numpy as np
 
 import flowzoo
 from flowzoo import ica
+from flowzoo.transforms import guided
 
 IMAGES = pathlib.Path(__file__).parent / "images"
 # Legible on a light and on a dark page; the background is transparent.
@@ -22,22 +27,38 @@ GREY = "#888888"
 MAP = "magma"
 
 
-def main(names: list[str]) -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--noise_std", type=float, default=0.0)
+    parser.add_argument("--guidance", type=float)
+    given = parser.parse_args()
+    names = given.names
+    suffix = "_denoised" * (given.noise_std > 0) + "_guided" * (given.guidance is not None)
+    if suffix and not names:
+        parser.error("--noise_std and --guidance are of models that are named.")
     entries = flowzoo.list_pretrained()
     (IMAGES / "models").mkdir(exist_ok=True)
     for entry in entries:
-        path = IMAGES / "models" / f"{entry.name}.png"
+        path = IMAGES / "models" / f"{entry.name}{suffix}.png"
         if entry.name in names or (not names and not path.exists()):
             print(path)
-            save(draw(entry.name), path)
+            save(draw(entry.name, given.noise_std, given.guidance), path)
     if not names:
         toys = [entry for entry in entries if entry.dataset.startswith("toy/")]
         save(densities(toys), IMAGES / "toys.png", dpi=160)
 
 
-def draw(name: str) -> Figure:
-    """Samples of a model, its density on the plane, or what it finds in mixtures."""
+def draw(name: str, noise_std: float = 0.0, guidance: float | None = None) -> Figure:
+    """Samples of a model, its density on the plane, or what it finds in mixtures.
+
+    Args:
+      name: of the model.
+      noise_std: of the noise to take out of samples of images, see `RawFlow.sample`.
+      guidance: of their labels, see `flowzoo.transforms.guided`; None for none.
+    """
     flow = flowzoo.load_pretrained(name)
+    flow = flow if guidance is None else guided(flow, guidance)
     if flow.card["run"]["name"].startswith("ica/"):
         # Of photographs the true sources are not known.
         return sources(flow) if flow.card["dataset"].startswith("ica/") else filters(flow)
@@ -47,10 +68,11 @@ def draw(name: str) -> Figure:
         return figure
     key, rows, columns = jax.random.key(0), 4, 12
     if flow.context is None:
-        x = flow.sample(key, (rows * columns,))
+        x = flow.sample(key, (rows * columns,), noise_std=noise_std)
     else:
         rows, columns = 4, flow.context.size
-        x = flow.sample(key, (rows,), jnp.arange(columns)).reshape(rows * columns, -1)
+        x = flow.sample(key, (rows,), jnp.arange(columns), noise_std=noise_std)
+        x = x.reshape(rows * columns, -1)
     if flow.event_shape == (63,):
         # A patch of 8 × 8 whose mean was subtracted and whose last pixel was left out.
         x = jnp.concatenate([x, -x.sum(-1, keepdims=True)], -1)
@@ -133,4 +155,4 @@ def save(figure: Figure, path: pathlib.Path, dpi: int = 110) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

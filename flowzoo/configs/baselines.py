@@ -90,15 +90,19 @@ def real_nvp_image(image_shape: tuple[int, int, int]) -> dict[str, Any]:
     )
 
 
-def glow(image_shape: tuple[int, int, int], **model: Any) -> dict[str, Any]:
+def glow(
+    image_shape: tuple[int, int, int], learning_rate: float = 1e-3, **model: Any
+) -> dict[str, Any]:
     """As `baselines`, Glow with small networks; `model` are options that differ."""
 
     return dict(
         title="Glow",
         model=dict(name="glow", image_shape=image_shape, **model),
-        optimizer=dict(learning_rate=1e-3, schedule="cosine", warmup_steps=100, clip_norm=100.0),
+        optimizer=dict(
+            learning_rate=learning_rate, schedule="cosine", warmup_steps=100, clip_norm=100.0
+        ),
         parameter_average=0.998,
-        num_epochs=20,
+        num_epochs=12,
         smoke=functools.partial(_smallest, num_steps=1),
     )
 

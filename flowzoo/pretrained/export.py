@@ -120,7 +120,7 @@ def export(
         num_parameters=metrics.pop("num_parameters"),
         metrics=metrics | {"num_events": len(dataset.test)},
         published=identity["published"],
-        data={"description": description, "note": dataset.note, "license": data_license},
+        data={"description": description, "note": identity["data_note"], "license": data_license},
         training={
             "command": command,
             "commit": commit or run.commit or f"flowzoo {flowzoo.__version__}",

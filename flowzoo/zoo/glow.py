@@ -43,6 +43,7 @@ def glow(
     coupling: Mapping = {"name": "affine"},  # noqa: B006 (never written to)
     hidden_channels: int = 64,
     num_blocks: int = 2,
+    positions: bool = False,
     pixel_map: Record | None = None,
     context: ContextSpec | None = None,
     rngs: nnx.Rngs,
@@ -64,6 +65,8 @@ def glow(
       kernel_size: k, of the last two.
       coupling: `{"name": "affine"}`, or `{"name": "spline", "num_bins": …, "bound": …}`.
       hidden_channels, num_blocks: of the networks; the source takes 512 channels.
+      positions: whether the networks know the place in the image, for images whose parts lie in
+        known places; not in the source.
       pixel_map: a map of each number by itself that comes first, a record or callable, see
         `flowzoo.zoo.maps`, or None as in the source.
       context: what the flow is conditioned on, None for an unconditional flow.
@@ -114,6 +117,7 @@ def glow(
                     parity=step,
                     hidden_channels=hidden_channels,
                     num_blocks=num_blocks,
+                    positions=positions,
                     context_size=context.size if context else 0,
                     rngs=rngs,
                     **options,

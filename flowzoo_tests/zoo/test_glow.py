@@ -7,7 +7,8 @@ import pytest
 
 import flowzoo
 from flowzoo.context import Labels
-from flowzoo.transforms import ActNorm, with_modes
+from flowzoo.nets.conv import ResidualConvNet
+from flowzoo.transforms import ActNorm, RationalQuadraticSpline, with_modes
 
 MODEL = dict(name="glow", image_shape=(8, 4, 1), num_steps=2, hidden_channels=4, num_blocks=1)
 
@@ -35,6 +36,16 @@ def test_activation_norms_start_from_data():
     z = flow.transform.forward(x)
     np.testing.assert_allclose(np.std(z), 1, atol=0.05)
     np.testing.assert_allclose(np.mean(z), 0, atol=0.05)
+
+
+def test_networks_may_know_the_place_and_a_map_of_each_pixel_may_come_first():
+    flow = build(positions=True, pixel_map={"name": "spline", "num_bins": 4})
+    assert isinstance(flow.transform.transforms[0], RationalQuadraticSpline)
+    nets = [m for _, m in nnx.iter_modules(flow) if isinstance(m, ResidualConvNet)]
+    assert [net.positions.shape for net in nets] == [(4, 2, 4)] * 2 + [(2, 1, 4)] * 2
+    assert not any(
+        m.positions for _, m in nnx.iter_modules(build()) if isinstance(m, ResidualConvNet)
+    )
 
 
 def test_the_relative_rule_reaches_every_convolution():

@@ -20,6 +20,7 @@ class ImageCoupling(Coupling):
       event_shape: `(H, W, C)`.
       parity: 0 or 1, which of the two parts is kept.
       hidden_channels, num_blocks, context_size: of the `ResidualConvNet`.
+      positions: whether that has a learned number for each place and channel.
       rngs: draws the kernels.
 
     Raises:
@@ -33,6 +34,7 @@ class ImageCoupling(Coupling):
         parity: int = 0,
         hidden_channels: int = 32,
         num_blocks: int = 4,
+        positions: bool = False,
         context_size: int = 0,
         rngs: nnx.Rngs,
     ):
@@ -46,6 +48,7 @@ class ImageCoupling(Coupling):
             hidden_channels=hidden_channels,
             num_blocks=num_blocks,
             context_size=context_size,
+            position_shape=self.event_shape[:2] if positions else None,
             rngs=rngs,
         )
 
@@ -131,6 +134,7 @@ class ChannelSplineCoupling(_ChannelHalves, Transform):
       num_bins: K, at least 2.
       bound: T.
       hidden_channels, num_blocks, context_size: of the `ResidualConvNet`.
+      positions: whether that has a learned number for each place and channel.
       rngs: draws the kernels.
 
     Raises:
@@ -148,6 +152,7 @@ class ChannelSplineCoupling(_ChannelHalves, Transform):
         bound: float = 3.0,
         hidden_channels: int = 32,
         num_blocks: int = 2,
+        positions: bool = False,
         context_size: int = 0,
         rngs: nnx.Rngs,
     ):
@@ -160,6 +165,7 @@ class ChannelSplineCoupling(_ChannelHalves, Transform):
             hidden_channels=hidden_channels,
             num_blocks=num_blocks,
             context_size=context_size,
+            position_shape=self.event_shape[:2] if positions else None,
             rngs=rngs,
         )
 
