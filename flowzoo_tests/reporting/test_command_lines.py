@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from flowzoo.reporting import drawing
-from flowzoo.reporting.results import train_and_evaluate
+from flowzoo.reporting.results import identity, train_and_evaluate
+from flowzoo.training.loop import load_data
 from flowzoo.training.metrics import read_metrics
 from flowzoo_tests.training.small import small_config
 
@@ -31,6 +32,16 @@ def run(finished, tmp_path, monkeypatch):
     return pathlib.Path(shutil.copytree(finished, "run"))
 
 
+def test_results_say_that_they_are_of_data_without_the_noise_of_training():
+    config = small_config(noise_std=0.25)
+    dataset = load_data(config)
+    note = identity(dataset, config)["data_note"]
+    assert note == (
+        "trained with Gaussian noise of standard deviation 0.25 in model space, tested without"
+    )
+    assert identity(dataset, small_config())["data_note"] is None
+
+
 @pytest.mark.parametrize(
     ("program", "arguments", "sentence"),
     [
@@ -44,6 +55,7 @@ def run(finished, tmp_path, monkeypatch):
         ("sample", [MOONS, HUGE], "1,000,000,000,000,000 samples take 8,000,000.0 GB"),
         ("sample", [MOONS, "--seed=-1"], "seed"),
         ("sample", [MOONS, "--label=1"], "unconditional; leave --label out"),
+        ("sample", [MOONS, "--guidance=1"], "an autoregressive layer that sees labels"),
         ("sample", [CONDITIONAL], "pass --label=0 … 9"),
         ("sample", [CONDITIONAL, "--label=10"], "holds the label 10, expected labels 0 … 9"),
         ("evaluate", ["--pretrained=toy_moon"], "Did you mean 'toy_moons'"),
