@@ -1,12 +1,12 @@
 """Linear ICA against FastICA of scikit-learn and picard, on the same data.
 
     python -m flowzoo.benchmarks.linear_ica [--dims=64,256] [--rows=50000] [--repeats=2]
-        [--methods=flowzoo,fastica,picard] [--out=DIR]
+        [--family=laplace] [--methods=flowzoo,fastica,picard] [--out=DIR]
 
-Laplace sources through one well-conditioned matrix. `fit_linear` and picard climb the likelihood of
-the same model, Infomax, until the largest entry of the relative gradient is below 1e-4: their
-solutions should be one. FastICA has another criterion; its options are the defaults, which are
-those of its authors.
+Laplace or sparse sources through one well-conditioned matrix. `fit_linear` and picard climb the
+likelihood of the same model, Infomax, until the largest entry of the relative gradient is below
+1e-4: their solutions should be one. FastICA has another criterion; its options are the defaults,
+which are those of its authors.
 
 Seconds are processor time, and the least of some calls: programs that use one thread are compared
 fairly on a machine that has other work. Pin the process to one core, where the libraries would
@@ -50,7 +50,13 @@ WORDS = {"flowzoo": "flowzoo, fit_linear", "fastica": "FastICA", "picard": "pica
 
 
 def measure(
-    dims: Sequence[int], methods: Sequence[str], *, rows: int, repeats: int, seed: int = 1
+    dims: Sequence[int],
+    methods: Sequence[str],
+    *,
+    rows: int,
+    repeats: int,
+    family: str = "laplace",
+    seed: int = 1,
 ) -> list[dict]:
     """One record for each number of sources and method.
 
@@ -68,7 +74,7 @@ def measure(
         )
     records = []
     for dim in dims:
-        data = ica.generators.linear(seed, dim=dim, rows=rows)
+        data = ica.generators.linear(seed, dim=dim, rows=rows, family=family)
         found = {}
         for name in methods:
             weight, seconds, failed = _timed(METHODS[name], data.x, repeats)
@@ -77,6 +83,7 @@ def measure(
                 {
                     "dim": dim,
                     "rows": rows,
+                    "family": family,
                     "method": name,
                     "seconds": seconds,
                     "converged": not failed,
@@ -122,7 +129,7 @@ def table(records: Sequence[dict]) -> str:
 
 
 def main(
-    dims: Sequence[int], methods: Sequence[str], out: Path | None = None, **options: int
+    dims: Sequence[int], methods: Sequence[str], out: Path | None = None, **options: int | str
 ) -> None:
     records = measure(dims, methods, **options)
     print(table(records))
@@ -134,6 +141,7 @@ if __name__ == "__main__":
     DIMS = flags.DEFINE_list("dims", ["64", "256"], "Numbers of sources D.")
     NAMES = flags.DEFINE_list("methods", list(METHODS), "What is measured.")
     ROWS = flags.DEFINE_integer("rows", 50_000, "Rows of the data.")
+    FAMILY = flags.DEFINE_string("family", "laplace", "Of the sources: laplace or sparse.")
     REPEATS = flags.DEFINE_integer("repeats", 2, "Calls of each, of which the fastest counts.")
     OUT = flags.DEFINE_string("out", None, "Folder for linear_ica.json and .md.")
 
@@ -144,6 +152,7 @@ if __name__ == "__main__":
             NAMES.value,
             None if OUT.value is None else Path(OUT.value),
             rows=ROWS.value,
+            family=FAMILY.value,
             repeats=REPEATS.value,
         )
 

@@ -114,6 +114,10 @@ NONLINEARITIES = {"xtanh": xtanh, "leaky_relu": leaky_relu}
 SOURCES = {
     "normal": lambda rng, shape: rng.randn(*shape),
     "laplace": lambda rng, shape: rng.laplace(0, 1 / np.sqrt(2), shape),
+    # Laplace in a tenth of the rows, elsewhere zero.
+    "sparse": lambda rng, shape: (
+        rng.laplace(0, np.sqrt(5), shape) * (rng.uniform(size=shape) < 0.1)
+    ),
 }
 
 
@@ -157,7 +161,7 @@ def segments(
       layers: matrices of the mixing; 1 is linear.
       nonlinearity: `xtanh`, `tanh(x) + slope · x`, or `leaky_relu`, of that slope on the left.
       slope: of the nonlinearity.
-      family: of the sources, `normal` or `laplace`.
+      family: of the sources, `normal`, `laplace` or `sparse`.
       centred: whether all means are 0.
       same_matrix: whether all layers have one and the same matrix.
       max_condition: of the matrices, by default the 25th percentile of 10,000 drawn ones.
@@ -337,7 +341,8 @@ def linear(seed: int, *, dim: int = 10, rows: int = 10_000, family: str = "lapla
       seed: from 0.
       dim: D.
       rows: N.
-      family: of the sources, `laplace`, or `normal`, which linear ICA cannot find.
+      family: of the sources, of variance 1: `laplace`; `sparse`, Laplace in a tenth of the rows and
+        elsewhere zero; or `normal`, which linear ICA cannot find.
 
     Returns:
       A mixture whose `jacobian` is A, `[D, D]`: `x = A s` for columns.

@@ -9,7 +9,7 @@ import pytest
 import flowzoo
 from flowzoo import ica
 from flowzoo.context import Features
-from flowzoo.ica import starts
+from flowzoo.ica import linear, starts
 from flowzoo.ica.linear import FAMILIES, _direction
 from flowzoo.ica.unmixing import contrast
 
@@ -237,14 +237,41 @@ def test_linear_ica_ends_where_the_relative_gradient_is_zero():
     np.testing.assert_allclose(score.T @ y / len(y), np.eye(4), atol=3e-4)
 
 
+def test_the_passes_in_batches_end_near_the_maximum(monkeypatch):
+    """There a single step that sees all rows is enough, which it is not from the start."""
+    monkeypatch.setattr(linear, "BATCH", 250)
+    data = ica.generators.linear(1, dim=8, rows=3000, family="sparse")
+    once = ica.fit_linear(data.x, tolerance=1e-3, max_steps=1)
+    end = ica.fit_linear(data.x, tolerance=1e-5)
+    seen, maximize = {}, linear._maximize
+
+    def one_step(white, weight, family, tolerance, max_steps):
+        seen.update(start=weight, most=max_steps)
+        return maximize(white, weight, family, tolerance, 1)
+
+    monkeypatch.setattr(linear, "_maximize", one_step)
+    after = ica.fit_linear(data.x)
+    assert not np.array_equal(seen["start"], np.eye(8)) and 180 < seen["most"] < 199
+    gaps = [end.log_likelihoods[0] - one.log_likelihoods[0] for one in (once, after)]
+    assert -1e-4 < gaps[1] < 0.02 < gaps[0]
+
+
+def test_passes_in_batches_that_diverge_are_left_out(monkeypatch):
+    monkeypatch.setattr(linear, "BATCH", 250)
+    monkeypatch.setattr(linear, "_pass", lambda batches, *state: (state[:2], np.nan))
+    data = ica.generators.linear(0, dim=4, rows=2000)
+    weight = ica.fit_linear(data.x).flow.transform.weight[...]
+    assert ica.amari(weight, data.jacobian) < 0.03
+
+
 def test_direction_solves_the_pairs():
     rng = np.random.default_rng(0)
     gradient, h = rng.normal(size=(4, 4)), 2 + rng.random((4, 4))
-    step = _direction(gradient, h)
+    step = np.asarray(_direction(gradient, h, 0.01))
     off = ~np.eye(4, dtype=bool)
-    np.testing.assert_allclose((h * step + step.T)[off], gradient[off], rtol=1e-5)
+    np.testing.assert_allclose((h * step + step.T)[off], gradient[off], rtol=1e-4)
     # Downhill also where a block is not positive definite.
-    step = _direction(gradient, 0.1 * h)
+    step = np.asarray(_direction(gradient, 0.1 * h, 0.01))
     assert np.sum(step * gradient) > 0
 
 
