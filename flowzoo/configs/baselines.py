@@ -102,7 +102,8 @@ def glow(
             learning_rate=learning_rate, schedule="cosine", warmup_steps=100, clip_norm=100.0
         ),
         parameter_average=0.998,
-        num_epochs=12,
+        batch_size=50,
+        num_epochs=10,
         smoke=functools.partial(_smallest, num_steps=1),
     )
 
