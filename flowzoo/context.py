@@ -21,6 +21,8 @@ class Labels:
     def encode(self, context) -> jax.Array:
         """One-hot vectors `[..., num_classes]` of integer labels `[...]`.
 
+        In a traced function −1 is no label, and becomes zeros; see `config.label_dropout`.
+
         Raises:
           ValueError: if the labels are not integers or, where their values are known (not traced),
             one of them is out of range.

@@ -185,7 +185,10 @@ class Flow(nnx.Module):
 
         Source: Zhai et al., "Normalizing flows are capable generative models", arXiv 2412.06329.
         """
-        score = jax.grad(lambda x: self.log_prob(x, context).sum())(jnp.asarray(x))
+        x = jnp.asarray(x)
+        shape = jax.eval_shape(lambda x: self.log_prob(x, context), x).shape
+        x = jnp.broadcast_to(x, shape + self.event_shape)
+        score = jax.grad(lambda x: self.log_prob(x, context).sum())(x)
         return x + noise_std**2 * score
 
     def _refuse_batch_statistics(self) -> None:

@@ -290,6 +290,5 @@ def test_denoising_gives_the_mean_of_the_data_behind_noisy_ones():
     x = np.random.default_rng(0).normal(size=(2, 4, 3)).astype(np.float32)
     expected = x * tau**2 / (tau**2 + sigma**2)
     np.testing.assert_allclose(flow.denoise(x, sigma), expected, rtol=1e-5)
-    conditional = conditional_flow(Labels(3))
-    near = conditional.denoise(x[..., :2], 1.0, np.array([0, 1, 2, 1]))
-    np.testing.assert_allclose(near, np.broadcast_to(1000.0 * np.c_[[0, 1, 2, 1]], (2, 4, 2)))
+    near = conditional_flow(Labels(3)).denoise(x[0, 0, :2], 1.0, np.array([0, 1, 2, 1]))
+    np.testing.assert_allclose(near, np.broadcast_to(1000.0 * np.c_[[0, 1, 2, 1]], (4, 2)))
