@@ -9,7 +9,7 @@ import numpy as np
 from flowzoo import zoo
 from flowzoo.context import ContextSpec, Features, Labels
 from flowzoo.data.dataset import check_finite
-from flowzoo.ica.starts import fit_starts
+from flowzoo.ica.starts import Stage, fit_starts
 from flowzoo.ica.unmixing import Unmixing, check_mixtures
 
 # What the maps between the layers are like at the start; starts take them in turn.
@@ -113,9 +113,9 @@ def fit(
         [builder(record) for record in records],
         x,
         u,
-        stages=stages,
-        batch_size=batch_size,
-        rates=(dense_learning_rate, learning_rate),
+        stages=[
+            Stage(*stage, batch_size, (dense_learning_rate, learning_rate)) for stage in stages
+        ],
         momentum=momentum,
         c_ima_weight=c_ima_weight,
         seed=seed,

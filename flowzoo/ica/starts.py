@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 import functools
 import time
+from typing import NamedTuple
 
 from flax import nnx
 import jax
@@ -20,14 +21,26 @@ from flowzoo.transforms.linear.dense import dense_weights
 CHUNK = 4096
 
 
+class Stage(NamedTuple):
+    """How long how many starts are trained, on batches of which size, and at which rates.
+
+    Attributes:
+      starts, steps, batch_size: their numbers; the batches are at most the rows of the data.
+      rates: of relative Muon and of Adam, to which they rise and from which they fall.
+    """
+
+    starts: int
+    steps: int
+    batch_size: int
+    rates: tuple[float, float]
+
+
 def fit_starts(
     builds: Sequence[Callable[[nnx.Rngs], Flow]],
     x: np.ndarray,
     u: np.ndarray | None,
     *,
-    stages: Sequence[tuple[int, int]],
-    batch_size: int,
-    rates: tuple[float, float],
+    stages: Sequence[Stage],
     momentum: float = 0.9,
     c_ima_weight: float = 0.0,
     seed: int = 0,
@@ -38,40 +51,40 @@ def fit_starts(
       builds: each makes a flow from random numbers; the starts take them in turn. They differ in
         the values of parameters alone.
       x, u: as `check_data` returns them.
-      rates: of relative Muon and of Adam.
-      stages, batch_size, momentum, c_ima_weight, seed: as for `fit`.
+      stages: one after the other; their starts do not rise.
+      momentum, c_ima_weight, seed: as for `fit`.
     """
     began = time.monotonic()
-    counts = [starts for starts, _ in stages]
     key = jax.random.key(seed)
-    flow, recipe, params = _starts(builds, x, u, counts[0], jax.random.fold_in(key, 0))
+    count = stages[0].starts
+    flow, recipe, params = _starts(builds, x, u, count, jax.random.fold_in(key, 0))
     graph, variables = split(flow)
     data = jnp.asarray(x), None if u is None else jnp.asarray(u)
     # A base that has to be trained must know what u tells before the transform moves far.
     trained_base = flow.context is not None and not getattr(flow.base, "profile", False)
-    scores, fitted = np.zeros(counts[0]), None
-    for stage, (starts, steps) in enumerate(stages):
-        best = np.argsort(-scores)[:starts]
+    scores, fitted = np.zeros(count), None
+    for number, stage in enumerate(stages):
+        best = np.argsort(-scores)[: stage.starts]
         params = jax.tree.map(lambda a: a[best], params)  # noqa: B023
         params = _train(
             params,
             variables,
             *data,
-            jax.random.fold_in(key, 1 + stage),
+            jax.random.fold_in(key, 1 + number),
             graph=graph,
-            steps=steps,
-            rates=tuple(rates),
+            steps=stage.steps,
+            rates=tuple(stage.rates),
             momentum=momentum,
-            wait=trained_base and stage == 0,
-            batch_size=batch_size,
+            wait=trained_base and number == 0,
+            batch_size=stage.batch_size,
             c_ima_weight=c_ima_weight,
         )
         new, after = _likelihoods(graph, variables, params, *data)
         new = np.where(np.isfinite(new), new, -np.inf)
         # Rates rise again in each stage, and may throw a start out of its optimum for good. With a
         # penalty the likelihood may well fall.
-        undo = stage > 0 and not c_ima_weight
-        worse = new < scores[best] if undo else np.zeros(starts, bool)
+        undo = number > 0 and not c_ima_weight
+        worse = new < scores[best] if undo else np.zeros(len(new), bool)
         if worse.any():
             before = jax.tree.map(lambda a: a[best], fitted)  # noqa: B023
             after = jax.tree.map(functools.partial(_choose, worse), before, after)

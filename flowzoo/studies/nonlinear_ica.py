@@ -7,7 +7,8 @@ as in iVAE and iFlow) pass through layers of a well-conditioned matrix and a lea
 are the mean correlation with the true sources and the log-likelihood, over data seeds from 1 on, of
 
 - the fully connected unmixing flow with u in its base, and the same flow without u;
-- a fully connected flow of twice the layers of the mixing, with u in its base, at smaller rates;
+- fully connected flows of twice and of three times the layers of the mixing, with u in the base,
+  at smaller rates;
 - one triangular map, which is a MAF of one layer, MAF and Real NVP, with the same base;
 - linear ICA: this package's, FastICA of scikit-learn, and picard where it is installed.
 
@@ -30,7 +31,7 @@ from flowzoo.bases import ConditionalFactorial
 from flowzoo.context import Labels
 from flowzoo.flow import Flow
 from flowzoo.ica.nonlinear import SHAPES
-from flowzoo.ica.starts import fit_starts
+from flowzoo.ica.starts import Stage, fit_starts
 from flowzoo.reporting import tables
 from flowzoo.studies import study
 from flowzoo.studies.study import Option, Record, Study
@@ -38,6 +39,7 @@ from flowzoo.studies.study import Option, Record, Study
 METHODS = {
     "flow": "fully connected, u in the base",
     "deep": "fully connected, twice the layers, u in the base",
+    "deeper": "fully connected, three times the layers, u in the base",
     "flow_without_u": "fully connected, without u",
     "triangular": "one triangular map, u in the base",
     "maf": "MAF (5), u in the base",
@@ -56,7 +58,7 @@ OPTIONS = {
     "segments": Option(40, "Values of u.", 8, least=2),
     "rows": Option(1000, "Rows of each segment.", 100, least=2),
     "starts": Option(
-        16, "Starts of a dense flow; of twice the layers a quarter, else an eighth.", 2, least=1
+        16, "Starts of a dense flow; of more layers a quarter, else an eighth.", 2, least=1
     ),
     "steps": Option(3000, "Steps of the best quarter of them, after a fifth as many of all.", 20),
     "seed": Option(0, "Of the starting values and the batches.", least=0),
@@ -122,11 +124,32 @@ def _deep(x, u, layers, settings) -> ica.Unmixing:
     )
 
 
+def _deeper(x, u, layers, settings) -> ica.Unmixing:
+    """Its last stage has large batches, whose means and scales of each segment are better known."""
+    starts, steps = max(1, settings.starts // 4), settings.steps
+    size, rates = max(500, 12 * settings.segments), (0.01, 0.02)
+    model = dict(name="unmixing", num_layers=3 * layers, between="learned_smooth_leaky_relu")
+    context = Labels(settings.segments)
+
+    def build(rngs):
+        return zoo.build(model | {"gain": 1.0}, x.shape[1:], context=context, rngs=rngs)
+
+    stages = (
+        Stage(starts, steps, size, rates),
+        Stage(1, 2 * steps, size, rates),
+        Stage(1, steps, 5 * size, (0.003, 0.006)),
+    )
+    return fit_starts([build], x, u, stages=stages, momentum=0.95, seed=settings.seed)
+
+
 def _fit(builds, x, u, settings, rates) -> ica.Unmixing:
     some = max(1, settings.starts // 4)
-    stages = ((settings.starts, max(1, settings.steps // 5)), (some, max(1, settings.steps)))
     size = max(1000, 25 * settings.segments)
-    return fit_starts(builds, x, u, stages=stages, batch_size=size, rates=rates, seed=settings.seed)
+    stages = (
+        Stage(settings.starts, max(1, settings.steps // 5), size, rates),
+        Stage(some, settings.steps, size, rates),
+    )
+    return fit_starts(builds, x, u, stages=stages, seed=settings.seed)
 
 
 def _unmixing(x, u, layers, settings) -> ica.Unmixing:
@@ -156,6 +179,7 @@ _NETWORK = dict(hidden_sizes=(64, 64), batch_norm=False)
 FLOWS = {
     "flow": _unmixing,
     "deep": _deep,
+    "deeper": _deeper,
     "flow_without_u": lambda x, u, *rest: _unmixing(x, None, *rest),
     "triangular": functools.partial(_triangular, dict(name="maf", num_layers=1, **_NETWORK)),
     "maf": functools.partial(_triangular, dict(name="maf", num_layers=5, **_NETWORK)),

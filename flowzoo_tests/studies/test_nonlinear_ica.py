@@ -1,3 +1,4 @@
+from flax import nnx
 import numpy as np
 import pytest
 
@@ -45,3 +46,18 @@ def test_the_deep_flow_has_twice_the_layers_of_the_mixing(monkeypatch):
     chosen = settings(STUDY, dict(starts=16, steps=100))
     nonlinear_ica.FLOWS["deep"](np.zeros((80, 2)), np.zeros(80, int), 3, chosen)
     assert seen["num_layers"] == 6 and seen["stages"] == ((4, 100), (1, 400))
+
+
+def test_the_deeper_flow_ends_in_large_batches_at_small_rates(monkeypatch):
+    seen = {}
+    monkeypatch.setattr(
+        nonlinear_ica, "fit_starts", lambda builds, x, u, **rest: seen.update(builds=builds, **rest)
+    )
+    chosen = settings(STUDY, dict(starts=16, steps=100))
+    nonlinear_ica.FLOWS["deeper"](np.zeros((80, 2)), np.zeros(80, int), 2, chosen)
+    first, longer, last = seen["stages"]
+    assert (first.starts, longer.starts, last.starts) == (4, 1, 1)
+    assert longer.steps == 2 * first.steps == 200 and longer.batch_size == first.batch_size
+    assert last.batch_size == 5 * first.batch_size and last.rates < first.rates
+    flow = seen["builds"][0](nnx.Rngs(0))
+    assert sum(type(layer).__name__ == "Dense" for layer in flow.transform.transforms) == 6
