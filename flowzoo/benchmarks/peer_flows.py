@@ -3,14 +3,14 @@
 MAF has 5 layers with one hidden layer of 512 ReLU units each. The networks of nflows and normflows
 have one more linear map, of 512 × 512: theirs have no smaller one with a nonlinearity.
 
-Real NVP has 10 layers, each with a tanh scale network and a ReLU shift network of one hidden layer
-of 512 units in flowzoo. distrax leaves the networks to its user and has the same pair, but in its
-masked couplings they see and give all coordinates: of the width that gives the flow as many
-parameters, about 256, and, as `distrax-wide`, of 512 units. The other peers have one ReLU network
-for both, of the width that gives as many parameters.
+Couplings come in tens, their networks with one hidden layer. `real_nvp` has a tanh scale network
+and a ReLU shift network of 512 units. distrax leaves the networks to its user and has the same
+pair, but in its masked couplings they see and give all coordinates: of the width that gives the
+flow as many parameters, about 256, and, as `distrax-wide`, of 512 units. `real_nvp_shared` has one
+ReLU network of 512 units for scale and shift, which is what the other peers have.
 
 NSF is MAF with rational-quadratic splines of 8 bins in the place of affine maps, within ±3, of zuko
-within ±5, its only choice.
+within ±5, its only choice; `nsf_coupling` is `real_nvp_shared` with these.
 
 No batch norm anywhere. distrax has no autoregressive layer.
 """
@@ -23,7 +23,7 @@ import numpy as np
 from flowzoo.benchmarks.peer_models import JaxModel, TorchModel, from_flow
 from flowzoo.flow import Flow
 from flowzoo.zoo.maf import maf
-from flowzoo.zoo.neural_spline import nsf_autoregressive
+from flowzoo.zoo.neural_spline import nsf_autoregressive, nsf_coupling
 from flowzoo.zoo.parameters import num_parameters
 from flowzoo.zoo.real_nvp import real_nvp
 
@@ -53,6 +53,30 @@ def flowzoo_real_nvp(dim: int) -> Flow:
     )
 
 
+def flowzoo_real_nvp_shared(dim: int) -> Flow:
+    return real_nvp(
+        (dim,),
+        num_layers=COUPLINGS,
+        hidden_sizes=(HIDDEN,),
+        scale_activation="shared",
+        batch_norm=False,
+        rngs=nnx.Rngs(0),
+    )
+
+
+def flowzoo_nsf_coupling(dim: int) -> Flow:
+    return nsf_coupling(
+        (dim,),
+        num_layers=COUPLINGS,
+        num_bins=BINS,
+        bound=BOUND,
+        hidden_sizes=(HIDDEN,),
+        map_kept=False,
+        linear="reverse",
+        rngs=nnx.Rngs(0),
+    )
+
+
 def flowzoo_nsf(dim: int) -> Flow:
     return nsf_autoregressive(
         (dim,),
@@ -65,22 +89,12 @@ def flowzoo_nsf(dim: int) -> Flow:
     )
 
 
-def coupling_parameters(dim: int) -> float:
-    """Parameters of each of flowzoo's couplings, on average."""
-    return num_parameters(nnx.eval_shape(lambda: flowzoo_real_nvp(dim))) / COUPLINGS
-
-
-def coupling_width(dim: int) -> int:
-    """The width at which one network for scale and shift has as many parameters as two.
-
-    It sees half of the coordinates and gives two numbers for each of the others.
-    """
-    return round((coupling_parameters(dim) - dim) / (dim / 2 + 1 + dim))
-
-
 def masked_coupling_width(dim: int) -> int:
-    """The width at which two networks that see and give all coordinates have as many."""
-    return round((coupling_parameters(dim) / 2 - dim) / (2 * dim + 1))
+    """The width at which two networks that see and give all coordinates have as many parameters as
+    the two of flowzoo's couplings.
+    """
+    parameters = num_parameters(nnx.eval_shape(lambda: flowzoo_real_nvp(dim))) / COUPLINGS
+    return round((parameters / 2 - dim) / (2 * dim + 1))
 
 
 def flowjax_model(flow) -> JaxModel:
@@ -142,7 +156,7 @@ def flowjax_nsf(dim: int) -> JaxModel:
     return flowjax_maf(dim, RationalQuadraticSpline(knots=BINS, interval=BOUND))
 
 
-def flowjax_real_nvp(dim: int) -> JaxModel:
+def flowjax_coupling(dim: int, transformer=None) -> JaxModel:
     from flowjax.distributions import Normal
     from flowjax.flows import coupling_flow
 
@@ -150,10 +164,17 @@ def flowjax_real_nvp(dim: int) -> JaxModel:
         coupling_flow(
             jax.random.key(0),
             base_dist=Normal(jnp.zeros(dim)),
+            transformer=transformer,
             flow_layers=COUPLINGS,
-            nn_width=coupling_width(dim),
+            nn_width=HIDDEN,
         )
     )
+
+
+def flowjax_nsf_coupling(dim: int) -> JaxModel:
+    from flowjax.bijections import RationalQuadraticSpline
+
+    return flowjax_coupling(dim, RationalQuadraticSpline(knots=BINS, interval=BOUND))
 
 
 def distrax_real_nvp(dim: int, width: int) -> JaxModel:
@@ -214,12 +235,20 @@ def zuko_nsf(dim: int) -> TorchModel:
     )
 
 
-def zuko_real_nvp(dim: int) -> TorchModel:
+def zuko_coupling(dim: int, **options) -> TorchModel:
     import zuko
 
     # Named after additive couplings, but its default couplings are affine.
-    width = coupling_width(dim)
-    return zuko_model(zuko.flows.NICE(dim, transforms=COUPLINGS, hidden_features=(width,)))
+    return zuko_model(
+        zuko.flows.NICE(dim, transforms=COUPLINGS, hidden_features=(HIDDEN,), **options)
+    )
+
+
+def zuko_nsf_coupling(dim: int) -> TorchModel:
+    import zuko
+
+    shapes = [(BINS,), (BINS,), (BINS - 1,)]
+    return zuko_coupling(dim, univariate=zuko.transforms.MonotonicRQSTransform, shapes=shapes)
 
 
 def nflows_model(dim: int, layers) -> TorchModel:
@@ -252,7 +281,7 @@ def nflows_nsf(dim: int) -> TorchModel:
     return nflows_autoregressive(dim, layer, num_bins=BINS, tails="linear", tail_bound=BOUND)
 
 
-def nflows_real_nvp(dim: int) -> TorchModel:
+def nflows_coupling(dim: int, layer: str, **options) -> TorchModel:
     from nflows import transforms
     from nflows.nn.nets import MLP
     import torch
@@ -262,13 +291,22 @@ def nflows_real_nvp(dim: int) -> TorchModel:
             return super().forward(inputs)
 
     def network(num_inputs, num_outputs):
-        return Network((num_inputs,), (num_outputs,), [coupling_width(dim)])
+        return Network((num_inputs,), (num_outputs,), [HIDDEN])
 
     layers = [
-        transforms.AffineCouplingTransform((torch.arange(dim) + i) % 2, network)
+        getattr(transforms, layer)((torch.arange(dim) + i) % 2, network, **options)
         for i in range(COUPLINGS)
     ]
     return nflows_model(dim, layers)
+
+
+def nflows_real_nvp(dim: int) -> TorchModel:
+    return nflows_coupling(dim, "AffineCouplingTransform")
+
+
+def nflows_nsf_coupling(dim: int) -> TorchModel:
+    layer = "PiecewiseRationalQuadraticCouplingTransform"
+    return nflows_coupling(dim, layer, num_bins=BINS, tails="linear", tail_bound=BOUND)
 
 
 def normflows_model(dim: int, layers) -> TorchModel:
@@ -296,7 +334,7 @@ def normflows_real_nvp(dim: int) -> TorchModel:
 
     layers = []
     for _ in range(COUPLINGS):
-        network = nf.nets.MLP([dim - dim // 2, coupling_width(dim), 2 * (dim // 2)])
+        network = nf.nets.MLP([dim - dim // 2, HIDDEN, 2 * (dim // 2)])
         layers += [nf.flows.AffineCouplingBlock(network), nf.flows.Permute(dim, mode="shuffle")]
     return normflows_model(dim, layers)
 
@@ -316,12 +354,21 @@ FLOWS = {
         "nflows": nflows_nsf,
     },
     "real_nvp": {
-        "flowzoo": lambda dim: from_flow(flowzoo_real_nvp(dim)),
-        "flowjax": flowjax_real_nvp,
+        "flowzoo": lambda dim: from_flow(flowzoo_real_nvp(dim), "recomputed"),
         "distrax": lambda dim: distrax_real_nvp(dim, masked_coupling_width(dim)),
         "distrax-wide": lambda dim: distrax_real_nvp(dim, HIDDEN),
-        "zuko": zuko_real_nvp,
+    },
+    "real_nvp_shared": {
+        "flowzoo": lambda dim: from_flow(flowzoo_real_nvp_shared(dim), "recomputed"),
+        "flowjax": flowjax_coupling,
+        "zuko": zuko_coupling,
         "nflows": nflows_real_nvp,
         "normflows": normflows_real_nvp,
+    },
+    "nsf_coupling": {
+        "flowzoo": lambda dim: from_flow(flowzoo_nsf_coupling(dim), "recomputed"),
+        "flowjax": flowjax_nsf_coupling,
+        "zuko": zuko_nsf_coupling,
+        "nflows": nflows_nsf_coupling,
     },
 }

@@ -22,7 +22,7 @@ from flowzoo.flow import Flow
 from flowzoo.training.devices import make_mesh
 from flowzoo.training.state import initial_state, split
 from flowzoo.training.step import make_run_steps, make_shuffle
-from flowzoo.transforms import Affine
+from flowzoo.transforms import Affine, with_modes
 
 LEARNING_RATE = 1e-4
 
@@ -125,8 +125,15 @@ class JaxModel:
 Model = JaxModel | TorchModel
 
 
-def from_flow(flow: Flow) -> JaxModel:
-    """A flow of this library; its epochs are those of `flowzoo.training`."""
+def from_flow(flow: Flow, activations: str = "kept") -> JaxModel:
+    """A flow of this library; its epochs are those of `flowzoo.training`.
+
+    The activations that a training step would keep are hundreds of times as large as a network's
+    input here. A step that asks for more than 32 MB gets them from the system in each call anew,
+    page by page, which takes as long as the step itself, where glibc allocates; to compute them
+    again takes a tenth.
+    """
+    flow = with_modes(flow, activations=activations)
     graph, parameters, rest = nnx.split(flow, nnx.Param, ...)
     return JaxModel(
         parameters,
@@ -214,6 +221,7 @@ def compare(
     reference: str,
     repeats: int,
     max_seconds: float,
+    clock: Callable[[], float],
 ) -> dict[str, float]:
     """Times calls in turn; prints medians, quartiles, and each median over the reference's.
 
@@ -229,7 +237,7 @@ def compare(
         return repeat
 
     programs = {name: program(call) for name, call in calls.items()}
-    times = interleaved(programs, repeats=repeats, max_seconds=max_seconds)
+    times = interleaved(programs, repeats=repeats, max_seconds=max_seconds, clock=clock)
     medians = {name: float(np.median(seconds)) for name, seconds in times.items()}
     print(f"\n{title}")
     for name, seconds in sorted(times.items(), key=lambda item: medians[item[0]]):

@@ -20,6 +20,7 @@ def interleaved(
     repeats: int,
     min_seconds: float = 0.05,
     max_seconds: float = math.inf,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, np.ndarray]:
     """Measures programs in turn, after one call of each to warm up.
 
@@ -28,14 +29,15 @@ def interleaved(
       repeats: number of rounds.
       min_seconds: a measurement repeats a program's work until it takes about this long.
       max_seconds: a program that has taken this long in all stays out of the remaining rounds.
+      clock: `time.process_time` for the time of processors, where others use them too.
 
     Returns:
       name -> `[rounds]`, seconds for doing the work once; `rounds` is at least 1.
     """
     times, first = {}, {}
     for name, program in programs.items():
-        _seconds(program, 1)
-        first[name] = _seconds(program, 1)
+        _seconds(program, 1, clock)
+        first[name] = _seconds(program, 1, clock)
         times[name] = []
     counts = {name: max(1, math.ceil(min_seconds / first[name])) for name in programs}
     spent = {name: 2 * first[name] for name in programs}
@@ -43,7 +45,7 @@ def interleaved(
         for name, program in programs.items():
             if times[name] and spent[name] >= max_seconds:
                 continue
-            seconds = _seconds(program, counts[name])
+            seconds = _seconds(program, counts[name], clock)
             spent[name] += seconds
             times[name].append(seconds / counts[name])
     return {name: np.array(seconds) for name, seconds in times.items()}
@@ -61,7 +63,7 @@ def quartiles(a: np.ndarray) -> tuple[float, float, float]:
     return median, lower, upper
 
 
-def _seconds(program: Program, count: int) -> float:
-    start = time.perf_counter()
+def _seconds(program: Program, count: int, clock: Callable[[], float]) -> float:
+    start = clock()
     program(count)
-    return time.perf_counter() - start
+    return clock() - start

@@ -31,7 +31,8 @@ def real_nvp(
       event_shape: `(D,)`, D at least 2.
       num_layers: couplings; they keep the even and the odd coordinates in turn.
       hidden_sizes: units of each hidden layer of the scale and of the shift networks.
-      scale_activation, shift_activation: `relu` or `tanh`.
+      scale_activation, shift_activation: as for `AffineCoupling`; with the scale's `shared`, each
+        coupling has one network, as most libraries have.
       batch_norm: whether a `BatchNorm` follows each coupling.
       input_bound: as for `maf`.
       context: what the flow is conditioned on, None for an unconditional flow.

@@ -85,6 +85,9 @@ TRANSFORMS = {
     "coupling_bounded": lambda rngs: T.AffineCoupling(
         [0, 1, 1, 0], hidden_sizes=(6,), input_bound=0.5, rngs=rngs
     ),
+    "coupling_shared": lambda rngs: T.AffineCoupling(
+        [0, 1, 0], hidden_sizes=(6,), scale_activation="shared", rngs=rngs
+    ),
     "coupling_image": lambda rngs: T.AffineCoupling(
         [[0, 1], [0, 1]], hidden_sizes=(6, 5), rngs=rngs
     ),

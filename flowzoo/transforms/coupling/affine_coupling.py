@@ -73,7 +73,9 @@ class AffineCoupling(Masked, Coupling):
     Args:
       mask: zeros and ones, at least one of each; its shape is the event's.
       hidden_sizes: units of each hidden layer of both networks.
-      scale_activation, shift_activation: `relu` or `tanh`, of s and of t.
+      scale_activation: of s, `relu` or `tanh`; or `shared` for one network, that of t, which gives
+        both.
+      shift_activation: of t, `relu` or `tanh`.
       context_size: width of the context, 0 for none.
       input_bound: of the networks, see `MaskedMLP`.
       rngs: draws the weights.
@@ -105,10 +107,10 @@ class AffineCoupling(Masked, Coupling):
         super().__init__(mask)
         self.context_size = context_size
 
-        def net(activation):
+        def net(activation, num_outputs):
             return MLP(
                 self.num_kept,
-                self.num_changed,
+                num_outputs,
                 hidden_sizes=hidden_sizes,
                 activation=activation,
                 context_size=context_size,
@@ -117,7 +119,12 @@ class AffineCoupling(Masked, Coupling):
                 rngs=rngs,
             )
 
-        self.scale_net, self.shift_net = net(scale_activation), net(shift_activation)
+        shared = scale_activation == "shared"
+        self.scale_net = None if shared else net(scale_activation, self.num_changed)
+        self.shift_net = net(shift_activation, self.num_changed * (1 + shared))
 
     def scale_and_shift(self, kept, context):
-        return self.scale_net(kept, context), self.shift_net(kept, context)
+        shift = self.shift_net(kept, context)
+        if self.scale_net is None:
+            return shift[..., : self.num_changed], shift[..., self.num_changed :]
+        return self.scale_net(kept, context), shift
