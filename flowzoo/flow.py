@@ -1,5 +1,7 @@
 """A flow: a base distribution seen through an invertible transform."""
 
+import functools
+
 from flax import nnx
 import jax
 import jax.numpy as jnp
@@ -136,8 +138,7 @@ class Flow(nnx.Module):
                 ) from None
         if 0 in shape:
             return jnp.zeros(shape, x.dtype)
-        z, log_det = self.transform.forward_and_log_det(x, context)
-        return self.base.log_prob(z, context) + log_det
+        return _log_prob(self.base, self.transform, x, context)
 
     def sample(self, key: jax.Array, sample_shape: tuple[int, ...] = (), context=None) -> jax.Array:
         """Draws `[*sample_shape, *context_batch, *event_shape]`: one event per context.
@@ -154,8 +155,7 @@ class Flow(nnx.Module):
         shape, context = as_shape(sample_shape), self.encode_context(context)
         if 0 in (batch_shape := _batch_shape(shape, context)):
             return jnp.zeros((*batch_shape, *self.event_shape))
-        z = self.base.sample(key, shape, context)
-        return self.transform.inverse(z, context)
+        return _sample(self.base, self.transform, key, shape, context)
 
     def sample_and_log_prob(
         self, key: jax.Array, sample_shape: tuple[int, ...] = (), context=None
@@ -165,9 +165,7 @@ class Flow(nnx.Module):
         shape, context = as_shape(sample_shape), self.encode_context(context)
         if 0 in (batch_shape := _batch_shape(shape, context)):
             return jnp.zeros((*batch_shape, *self.event_shape)), jnp.zeros(batch_shape)
-        z = self.base.sample(key, shape, context)
-        x, log_det = self.transform.inverse_and_log_det(z, context)
-        return x, self.base.log_prob(z, context) - log_det
+        return _sample_and_log_prob(self.base, self.transform, key, shape, context)
 
     def denoise(self, x: jax.Array, noise_std: float, context=None) -> jax.Array:
         """`x + σ² ∇_x log p(x)`: what is expected of data of which `x` is seen with noise of std σ.
@@ -197,6 +195,25 @@ class Flow(nnx.Module):
                 "This copy of a flow normalises by batches of data, for training, and its samples "
                 "would not be the flow's: sample from the flow that with_modes copied."
             )
+
+
+# Compiled as a whole: outside of `jax.jit` each operation of a flow would be sent off by itself.
+@jax.jit
+def _log_prob(base, transform, x, context):
+    z, log_det = transform.forward_and_log_det(x, context)
+    return base.log_prob(z, context) + log_det
+
+
+@functools.partial(jax.jit, static_argnums=3)
+def _sample(base, transform, key, shape, context):
+    return transform.inverse(base.sample(key, shape, context), context)
+
+
+@functools.partial(jax.jit, static_argnums=3)
+def _sample_and_log_prob(base, transform, key, shape, context):
+    z = base.sample(key, shape, context)
+    x, log_det = transform.inverse_and_log_det(z, context)
+    return x, base.log_prob(z, context) - log_det
 
 
 # Transforms need not think of batches without an event.
