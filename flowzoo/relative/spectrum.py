@@ -37,11 +37,14 @@ def orthogonalize(
     arXiv 2409.20325.
     """
     a, b, c = coefficients
-    x = normalize(matrix, (-2, -1))
-    for _ in range(num_steps):
+
+    def step(_, x):
         gram = x @ x.mT
-        x = a * x + (b * gram + c * (gram @ gram)) @ x
-    return x
+        return a * x + (b * gram + c * (gram @ gram)) @ x
+
+    # Under `optax.inject_hyperparams` the number of steps is an array.
+    unroll = True if isinstance(num_steps, int) else None
+    return jax.lax.fori_loop(0, num_steps, step, normalize(matrix, (-2, -1)), unroll=unroll)
 
 
 def clip_spectrum(matrix: jax.Array, basis: jax.Array) -> tuple[jax.Array, jax.Array]:

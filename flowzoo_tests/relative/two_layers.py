@@ -106,10 +106,14 @@ def assert_close(actual, expected, rtol=1e-9):
 
 
 def fit(params, gradient_of, optimizer, steps=4):
+    @jax.jit
+    def step(params, state):
+        updates, state = optimizer.update(gradient_of(params), state, params)
+        return optax.apply_updates(params, updates), state
+
     state = optimizer.init(params)
     for _ in range(steps):
-        updates, state = optimizer.update(gradient_of(params), state, params)
-        params = optax.apply_updates(params, updates)
+        params, state = step(params, state)
     return params
 
 
