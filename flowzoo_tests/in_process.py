@@ -22,7 +22,10 @@ class Ended(NamedTuple):
 
 
 class Caller:
-    """`caller("train", "--config=digits:smoke")` is `python -m flowzoo.train --config=…`."""
+    """`caller("train", "--config=digits:smoke")` is `python -m flowzoo.train --config=…`.
+
+    `caller("folder/program.py")` is `python folder/program.py`.
+    """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture):
         self.monkeypatch, self.capfd = monkeypatch, capfd
@@ -37,7 +40,10 @@ class Caller:
             self.monkeypatch.delitem(sys.modules, f"flowzoo.{program}", raising=False)
             code = 0
             try:
-                runpy.run_module(f"flowzoo.{program}", run_name="__main__", alter_sys=True)
+                if program.endswith(".py"):
+                    runpy.run_path(program, run_name="__main__")
+                else:
+                    runpy.run_module(f"flowzoo.{program}", run_name="__main__", alter_sys=True)
             except SystemExit as end:
                 code = end.code or 0
         return Ended(code, *self.capfd.readouterr())

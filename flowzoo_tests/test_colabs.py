@@ -27,7 +27,11 @@ LESS = {
         "COUPLINGS": 1,
     },
     "nonlinear_ica": {"STAGES": ((1, 5),), "ROWS": 30},
-    "pretrained": {"CLIMB_STEPS": 20, "LANGEVIN_STEPS": 30, "GALLERY": 4},
+    "pretrained": {
+        "CLIMB_STEPS": 20,
+        "LANGEVIN_STEPS": 30,
+        "GALLERY": ("toy_moons", "digits_learned", "digits_maf5_conditional"),
+    },
     "relative_gradient": {"SIZES": (32, 64), "LAYERS": 2, "STEPS": (3, 50), "EPOCHS": 1},
     "train_your_own": {"EPOCHS": 1},
     "zoo_tour": {"EPOCHS": 1, "ANGLES": (0,)},

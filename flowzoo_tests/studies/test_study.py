@@ -1,8 +1,6 @@
 import functools
 import json
 import os
-import subprocess
-import sys
 
 from matplotlib.figure import Figure
 import pytest
@@ -115,22 +113,16 @@ study.main(study.Study(
 """
 
 
-def test_the_command_line(tmp_path):
-    def run(*arguments):
-        return subprocess.run(
-            [sys.executable, "-c", PROGRAM, *arguments],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-        )
-
-    first, again = run("--smoke"), run("--smoke")
-    assert first.returncode == 0, first.stderr
+def test_the_command_line(call, tmp_path):
+    program = tmp_path / "example.py"
+    program.write_text(PROGRAM)
+    first, again = call(str(program), "--smoke"), call(str(program), "--smoke")
+    assert first.code == 0, first.stderr
     assert "| twice |[4]" in first.stdout and " s  dim 2" in first.stdout
     assert " s  dim 2" not in again.stdout and "| twice |[4]" in again.stdout
     assert {path.name for path in (tmp_path / "runs/studies").iterdir()} == {
         f"example-smoke.{kind}" for kind in ("json", "md", "png")
     }
-    refused = run("--dims=2,x", "--out=elsewhere")
-    assert refused.returncode == 1 and not (tmp_path / "elsewhere").exists()
+    refused = call(str(program), "--dims=2,x", "--out=elsewhere")
+    assert refused.code == 1 and not (tmp_path / "elsewhere").exists()
     assert refused.stderr == "Error: --dims got 'x', expected an integer, such as 4,8.\n"

@@ -52,14 +52,11 @@ TRANSFORMS = {
     "learned_smooth_leaky_relu": lambda rngs: T.LearnedSmoothLeakyReLU((3,)),
     "learned_tanh_mix": lambda rngs: T.LearnedTanhMix((3,)),
     "mixture_cdf": lambda rngs: T.MixtureCDF((2, 2), num_components=3),
-    "mixture_cdf_quantiles": lambda rngs: _fitted(T.MixtureCDF((3,), init="quantiles")),
     "standardize": lambda rngs: _fitted(T.Standardize((3,))),
     "slope_spline": lambda rngs: T.SlopeSpline((2, 2), num_bins=4, bound=2.0, start="outward"),
     "slope_spline_inverse": lambda rngs: T.Inverse(T.SlopeSpline((3,), num_bins=4, start="left")),
     "spline": lambda rngs: T.RationalQuadraticSpline((2, 2), num_bins=5, bound=2.0),
-    "spline_quantiles": lambda rngs: _fitted(T.RationalQuadraticSpline((3,), init="quantiles")),
     "radial": lambda rngs: _fitted(T.Radial(3, num_bins=4)),
-    "radial_quantiles": lambda rngs: _fitted(T.Radial(3, init="quantiles")),
     "radial_groups": lambda rngs: T.Radial(4, num_groups=2, num_bins=3),
     "divisive_normalization": lambda rngs: T.DivisiveNormalization(4),
     "divisive_normalization_reverse": lambda rngs: T.DivisiveNormalization(3, reverse=True),
@@ -102,14 +99,8 @@ TRANSFORMS = {
     ),
     "act_norm": lambda rngs: T.ActNorm((2, 2, 3)),
     "squeeze": lambda rngs: T.Squeeze((2, 4, 1)),
-    "parallel_multiscale": lambda rngs: T.Chain(
-        [
-            T.Inverse(T.Logit((4, 2, 1), alpha=0.05)),
-            T.ParallelMultiscale((4, 2, 1), num_bins=3, rngs=rngs, **MULTISCALE),
-        ]
-    ),
     "parallel_multiscale_colour": lambda rngs: T.ParallelMultiscale(
-        (2, 2, 2), num_bins=4, context_size=2, rngs=rngs, **MULTISCALE
+        (4, 2, 2), num_bins=4, context_size=2, rngs=rngs, **MULTISCALE
     ),
     "parallel_multiscale_logistics": lambda rngs: T.ParallelMultiscale(
         (2, 2, 2), num_bins=4, num_components=2, context_size=2, rngs=rngs, **MULTISCALE

@@ -19,14 +19,13 @@ pytestmark = pytest.mark.parametrize("name", TRANSFORMS, scope="module")
 def arrays(name, perturb):
     # Built in double precision, so that a cast to single is exact enough for both.
     with jax.enable_x64(True):
-        transform = TRANSFORMS[name](nnx.Rngs(0))
-    graph, parameters, rest = nnx.split(transform, nnx.Param, ...)
-    if perturb:
-        rng = np.random.default_rng(1)
-        parameters = jax.tree.map(
-            lambda a: (a + 0.1 * rng.normal(size=a.shape)).astype(a.dtype), parameters
-        )
-    return jax.tree.map(np.asarray, nnx.merge(graph, parameters, rest))
+        graph, parameters, rest = nnx.split(TRANSFORMS[name](nnx.Rngs(0)), nnx.Param, ...)
+        if perturb:
+            rng = np.random.default_rng(1)
+            parameters = jax.tree.map(
+                lambda a: (a + 0.1 * rng.normal(size=a.shape)).astype(a.dtype), parameters
+            )
+        return jax.tree.map(np.asarray, nnx.merge(graph, parameters, rest))
 
 
 def build(name, dtype=jnp.float32, perturb=True):
@@ -58,15 +57,11 @@ def there_and_back(transform, x, context):
     return z, log_det, back, inverse_log_det
 
 
+# Compiling these is what the tests of a transform cost: all of them share three programs, in double
+# precision, for one event, a batch and a batch that `vmap` sees.
 jitted = jax.jit(there_and_back)
 mapped = jax.jit(jax.vmap(there_and_back, in_axes=(None, 0, 0)))
-
-
-@jax.jit
-def round_trip(transform, x, context):
-    z, log_det, back, inverse_log_det = there_and_back(transform, x, context)
-    derived = transform.forward(x, context), transform.inverse(z, context)
-    return (z, log_det, back, inverse_log_det), derived
+BATCH = (3, 2)
 
 
 @jax.jit
@@ -91,15 +86,14 @@ def gradients_and_outputs(transform, x, context):
 
 def test_round_trip(name, x64):
     transform = build(name, jnp.float64)
-    x = 2 * events(transform, (7, 2), dtype=jnp.float64)
-    context = context_for(transform, (7, 2), dtype=jnp.float64)
-    (z, log_det, back, inverse_log_det), derived = round_trip(transform, x, context)
-    chex.assert_shape(z, (7, 2, *transform.latent_shape))
-    chex.assert_shape([log_det, inverse_log_det], (7, 2))
+    x = 2 * events(transform, BATCH, dtype=jnp.float64)
+    context = context_for(transform, BATCH, dtype=jnp.float64, ignored=2)
+    z, log_det, back, inverse_log_det = jitted(transform, x, context)
+    chex.assert_shape(z, (*BATCH, *transform.latent_shape))
+    chex.assert_shape([log_det, inverse_log_det], BATCH)
+    assert {a.dtype for a in (z, log_det, back, inverse_log_det)} == {jnp.dtype(float)}
     np.testing.assert_allclose(back, x, atol=1e-8)
     np.testing.assert_allclose(log_det, -inverse_log_det, atol=1e-8)
-    # Two copies of one computation may be fused differently.
-    chex.assert_trees_all_close(derived, (z, back), rtol=1e-13, atol=1e-13)
 
 
 def test_log_det_is_that_of_the_jacobian(name, x64):
@@ -120,46 +114,51 @@ def test_extreme_inputs_stay_finite(name, scale):
     chex.assert_tree_all_finite((jax.tree.leaves(gradients), outputs))
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
-def test_dtype_is_kept(name, dtype, x64):
-    transform = build(name, dtype)
-    x, context = events(transform, (3,), dtype=dtype), context_for(transform, (3,), dtype=dtype)
+def test_dtype_is_kept(name, x64):
+    """Single precision where double is the default; double is that of the round trip."""
+    transform = build(name, jnp.float32)
+    x, context = events(transform, (3,)), context_for(transform, (3,))
     outputs = jax.eval_shape(there_and_back, transform, x, context)
-    assert [a.dtype for a in outputs] == [dtype] * 4
+    assert [a.dtype for a in outputs] == [jnp.float32] * 4
 
 
-def test_jit_vmap_and_loop_agree(name):
-    transform = build(name)
-    x, context = events(transform, (3,)), context_for(transform, (3,), ignored=2)
+def test_jit_vmap_and_loop_agree(name, x64):
+    transform = build(name, jnp.float64)
+    x = events(transform, BATCH, dtype=jnp.float64)
+    context = context_for(transform, BATCH, dtype=jnp.float64, ignored=2)
     batch = jitted(transform, x, context)
-    loop = [jitted(transform, *one) for one in zip(x, context, strict=True)]
-    for other in (mapped(transform, x, context), jax.tree.map(lambda *a: np.stack(a), *loop)):
-        chex.assert_trees_all_close(other[:2], batch[:2], atol=1e-5, rtol=1e-5)
-        chex.assert_trees_all_close(other[2:], batch[2:], atol=1e-4, rtol=1e-4)
-    eager = transform.forward_and_log_det(x, context)
-    chex.assert_trees_all_close(eager, batch[:2], atol=1e-5, rtol=1e-5)
+    loop = [jitted(transform, x[i], context[i]) for i in np.ndindex(BATCH)]
+    stacked = jax.tree.map(lambda *a: np.stack(a).reshape(BATCH + a[0].shape), *loop)
+    for other in (mapped(transform, x, context), stacked):
+        chex.assert_trees_all_close(other[:2], batch[:2], atol=1e-12, rtol=1e-12)
+        chex.assert_trees_all_close(other[2:], batch[2:], atol=1e-8, rtol=1e-8)
 
 
-def test_is_a_plain_pytree(name):
-    transform = build(name)
+def event_and_context(transform, **options):
+    x = events(transform, dtype=jnp.float64)
+    return x, context_for(transform, dtype=jnp.float64, ignored=2, **options)
+
+
+def test_is_a_plain_pytree(name, x64):
+    transform = build(name, jnp.float64)
     leaves, structure = jax.tree.flatten(transform)
     rebuilt = jax.tree.unflatten(structure, leaves)
     assert hash(structure) == hash(jax.tree.structure(rebuilt))
-    x, context = events(transform), context_for(transform, ignored=2)
+    x, context = event_and_context(transform)
     chex.assert_trees_all_equal(jitted(rebuilt, x, context), jitted(transform, x, context))
 
 
-def test_state_saves_and_loads(name):
-    trained, fresh = build(name), build(name, perturb=False)
-    x, context = events(trained), context_for(trained, ignored=2)
+def test_state_saves_and_loads(name, x64):
+    trained, fresh = build(name, jnp.float64), build(name, jnp.float64, perturb=False)
+    x, context = event_and_context(trained)
     nnx.update(fresh, nnx.to_pure_dict(nnx.state(trained)))
     chex.assert_trees_all_equal(jitted(fresh, x, context), jitted(trained, x, context))
 
 
-def test_context_changes_the_result_only_where_there_is_one(name):
-    transform = build(name)
-    x, context = events(transform), context_for(transform, ignored=2)
-    other = context_for(transform, seed=4, ignored=2)
+def test_context_changes_the_result_only_where_there_is_one(name, x64):
+    transform = build(name, jnp.float64)
+    x, context = event_and_context(transform)
+    _, other = event_and_context(transform, seed=4)
     z, moved = jitted(transform, x, context)[0], jitted(transform, x, other)[0]
     assert bool(np.any(z != moved)) == bool(getattr(transform, "context_size", 0))
 
