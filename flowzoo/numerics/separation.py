@@ -5,8 +5,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.optimize import linear_sum_assignment
-from scipy.stats import rankdata
 
 CORRELATIONS = ("pearson", "spearman")
 
@@ -36,6 +34,10 @@ def match(sources: np.ndarray, found: np.ndarray, method: str = "pearson") -> Ma
       ValueError: if the numbers of rows differ or are below two, fewer sources are found than there
         are, a number is not finite, a column is constant, or the method is unknown.
     """
+    # Importing these takes as long as importing JAX, and every training imports this file.
+    from scipy.optimize import linear_sum_assignment
+    from scipy.stats import rankdata
+
     if method not in CORRELATIONS:
         raise ValueError(f"method is {method!r}, expected one of {', '.join(CORRELATIONS)}.")
     arrays = []
