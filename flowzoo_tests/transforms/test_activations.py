@@ -15,7 +15,10 @@ from flowzoo.transforms.activations import ACTIVATIONS
 
 ACROSS = (dict(name="divisive_normalization"),)
 COUPLINGS = dict(name="real_nvp", num_layers=3, hidden_sizes=(5,), batch_norm=False)
-STACK = dict(name="fully_connected_learned", num_layers=4, whiten=False, after_dense=ACROSS)
+TANH = dict(name="learned_tanh_mix")
+STACK = dict(
+    name="fully_connected_learned", num_layers=4, inner=TANH, whiten=False, after_dense=ACROSS
+)
 GLOW = dict(name="glow", image_shape=(4, 4, 1), num_steps=1, hidden_channels=3, num_blocks=1)
 
 
