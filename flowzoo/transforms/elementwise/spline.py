@@ -65,7 +65,9 @@ def _lookup(bins: jax.Array, knots: jax.Array, at: jax.Array) -> Bin:
             return tuple(jnp.where(past, b, f) for b, f in zip(bin, found, strict=True)), None
 
         first = tuple(jnp.broadcast_to(row, at.shape) for row in rows[0])
-        return jax.lax.scan(pass_edge, first, (edges.T, rows[1:]))[0]
+        # To compare again is faster than to keep what was found, in a loop over layers by far.
+        again = jax.checkpoint(pass_edge, prevent_cse=False)
+        return jax.lax.scan(again, first, (edges.T, rows[1:]))[0]
 
     if bins.shape[1] > SELECTED_BINS:
         return Bin(*gathered(bins, edges, at))
