@@ -89,6 +89,11 @@ def flowzoo_nsf(dim: int) -> Flow:
     )
 
 
+def activations(dim: int) -> str:
+    """What a step of couplings does with them: the wider the input, the more they cost again."""
+    return "recomputed" if dim < 256 else "kept"
+
+
 def masked_coupling_width(dim: int) -> int:
     """The width at which two networks that see and give all coordinates have as many parameters as
     the two of flowzoo's couplings.
@@ -354,19 +359,19 @@ FLOWS = {
         "nflows": nflows_nsf,
     },
     "real_nvp": {
-        "flowzoo": lambda dim: from_flow(flowzoo_real_nvp(dim), "recomputed"),
+        "flowzoo": lambda dim: from_flow(flowzoo_real_nvp(dim), activations(dim)),
         "distrax": lambda dim: distrax_real_nvp(dim, masked_coupling_width(dim)),
         "distrax-wide": lambda dim: distrax_real_nvp(dim, HIDDEN),
     },
     "real_nvp_shared": {
-        "flowzoo": lambda dim: from_flow(flowzoo_real_nvp_shared(dim), "recomputed"),
+        "flowzoo": lambda dim: from_flow(flowzoo_real_nvp_shared(dim), activations(dim)),
         "flowjax": flowjax_coupling,
         "zuko": zuko_coupling,
         "nflows": nflows_real_nvp,
         "normflows": normflows_real_nvp,
     },
     "nsf_coupling": {
-        "flowzoo": lambda dim: from_flow(flowzoo_nsf_coupling(dim), "recomputed"),
+        "flowzoo": lambda dim: from_flow(flowzoo_nsf_coupling(dim), activations(dim)),
         "flowjax": flowjax_nsf_coupling,
         "zuko": zuko_nsf_coupling,
         "nflows": nflows_nsf_coupling,
