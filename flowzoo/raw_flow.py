@@ -158,12 +158,12 @@ class RawFlow(nnx.Module):
         """
         self.flow.encode_context(context)
         if not self._in_double(x):
-            return _log_prob(self._whole(), self.to_real(x, key), context)
+            return self._whole().log_prob(self.to_real(x, key), context)
         x = np.asarray(x, np.float64)
         check_event(type(self).__name__, x, self.event_shape)
         with jax.enable_x64(True):
             z, log_det = map(np.asarray, _forward(self.preprocessing, x))
-        return _log_prob(self.flow, z.astype(np.float32), context) + log_det.astype(np.float32)
+        return self.flow.log_prob(z.astype(np.float32), context) + log_det.astype(np.float32)
 
     def sample(
         self,
@@ -197,10 +197,9 @@ class RawFlow(nnx.Module):
     ) -> tuple[jax.Array, jax.Array]:
         """Draws real numbers, levels with their noise, and returns them with their log-density."""
         self.flow.encode_context(context)
-        shape = as_shape(sample_shape)
         if not self._in_double(key):
-            return _sample_and_log_prob(self._whole(), key, shape, context)
-        z, log_prob = _sample_and_log_prob(self.flow, key, shape, context)
+            return self._whole().sample_and_log_prob(key, sample_shape, context)
+        z, log_prob = self.flow.sample_and_log_prob(key, sample_shape, context)
         x, log_det = self._raw(z)
         return x, log_prob - log_det.astype(np.float32)
 
@@ -210,11 +209,6 @@ class RawFlow(nnx.Module):
 
 
 # One program each: outside of jit, a first call would wait for the compilation of every operation.
-@jax.jit
-def _log_prob(flow: Flow, x: jax.Array, context) -> jax.Array:
-    return flow.log_prob(x, context)
-
-
 @functools.partial(jax.jit, static_argnames=("sample_shape", "levels", "bound", "noise_std"))
 def _sample(
     flow: Flow,
@@ -235,11 +229,6 @@ def _sample(
     if levels is None:
         return x
     return jnp.clip(jnp.floor(x), 0, levels - 1).astype(jnp.uint8 if levels <= 256 else jnp.int32)
-
-
-@functools.partial(jax.jit, static_argnames="sample_shape")
-def _sample_and_log_prob(flow: Flow, key: jax.Array, sample_shape: tuple[int, ...], context):
-    return flow.sample_and_log_prob(key, sample_shape, context)
 
 
 @jax.jit

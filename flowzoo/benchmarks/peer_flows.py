@@ -43,22 +43,12 @@ def flowzoo_maf(dim: int) -> Flow:
     )
 
 
-def flowzoo_real_nvp(dim: int) -> Flow:
+def flowzoo_real_nvp(dim: int, scale_activation: str = "tanh") -> Flow:
     return real_nvp(
         (dim,),
         num_layers=COUPLINGS,
         hidden_sizes=(HIDDEN,),
-        batch_norm=False,
-        rngs=nnx.Rngs(0),
-    )
-
-
-def flowzoo_real_nvp_shared(dim: int) -> Flow:
-    return real_nvp(
-        (dim,),
-        num_layers=COUPLINGS,
-        hidden_sizes=(HIDDEN,),
-        scale_activation="shared",
+        scale_activation=scale_activation,
         batch_norm=False,
         rngs=nnx.Rngs(0),
     )
@@ -364,7 +354,7 @@ FLOWS = {
         "distrax-wide": lambda dim: distrax_real_nvp(dim, HIDDEN),
     },
     "real_nvp_shared": {
-        "flowzoo": lambda dim: from_flow(flowzoo_real_nvp_shared(dim), activations(dim)),
+        "flowzoo": lambda dim: from_flow(flowzoo_real_nvp(dim, "shared"), activations(dim)),
         "flowjax": flowjax_coupling,
         "zuko": zuko_coupling,
         "nflows": nflows_real_nvp,

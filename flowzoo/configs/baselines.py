@@ -69,6 +69,10 @@ def baselines(
     }
 
 
+# Of deep models of images, whose gradients are large at first.
+IMAGES = dict(schedule="cosine", warmup_steps=100, clip_norm=100.0)
+
+
 def _smallest(config: config_dict.ConfigDict, **model: Any) -> config_dict.ConfigDict:
     """The smoke run of a model of images: convolutions on a CPU take their time."""
     networks = dict(hidden_channels=4, num_blocks=1, **model)
@@ -98,9 +102,7 @@ def glow(
     return dict(
         title="Glow",
         model=dict(name="glow", image_shape=image_shape, **model),
-        optimizer=dict(
-            learning_rate=learning_rate, schedule="cosine", warmup_steps=100, clip_norm=100.0
-        ),
+        optimizer=IMAGES | dict(learning_rate=learning_rate),
         parameter_average=0.998,
         batch_size=50,
         num_epochs=10,
@@ -133,7 +135,7 @@ def tarflow(image_shape: tuple[int, int, int], **model: Any) -> dict[str, Any]:
     return dict(
         title="TarFlow",
         model=dict(name="tarflow", image_shape=image_shape, standardize=True, **model),
-        optimizer=dict(learning_rate=2e-3, schedule="cosine", warmup_steps=100, clip_norm=100.0),
+        optimizer=IMAGES | dict(learning_rate=2e-3),
         parameter_average=0.998,
         num_epochs=14,
         smoke=smallest,
@@ -146,7 +148,7 @@ def parallel_multiscale(image_shape: tuple[int, int, int], **model: Any) -> dict
     return dict(
         title="Parallel multiscale flow",
         model=dict(name="parallel_multiscale", image_shape=image_shape, **model),
-        optimizer=dict(learning_rate=2e-3, schedule="cosine", warmup_steps=100, clip_norm=100.0),
+        optimizer=IMAGES | dict(learning_rate=2e-3),
         parameter_average=0.998,
         num_epochs=20,
         smoke=functools.partial(_smallest, hidden_sizes=(32,)),

@@ -40,33 +40,13 @@ from flowzoo.reporting import tables
 from flowzoo.studies import study
 from flowzoo.studies.study import Option, Record, Study
 from flowzoo.training.evaluation import evaluation_key
-from flowzoo.transforms import (
-    PLU,
-    QR,
-    SVD,
-    Chain,
-    Dense,
-    Householder,
-    Orthogonal,
-    RationalQuadraticSpline,
-    Reverse,
-    Whiten,
-    with_modes,
-)
+from flowzoo.transforms import Chain, RationalQuadraticSpline, Whiten, with_modes
+from flowzoo.zoo.neural_spline import LINEAR
 from flowzoo.zoo.parameters import num_parameters
 
 NUM_LAYERS, BATCH = 4, 100
-LAYERS = {
-    "none": Reverse,
-    "dense": Dense,
-    "plu": PLU,
-    "qr": QR,
-    "svd": SVD,
-    "householder": Householder,
-    "cayley": functools.partial(Orthogonal, method="cayley"),
-    "exponential": functools.partial(Orthogonal, method="exponential"),
-    "newton_schulz": functools.partial(Orthogonal, method="newton_schulz"),
-}
+LAYERS = {"none": LINEAR["reverse"], "dense": LINEAR["dense"]}
+LAYERS |= {name: layer for name, layer in LINEAR.items() if name != "reverse"}
 STARTS = ("identity", "orthogonal")
 OPTIONS = {
     "layers": Option(tuple(LAYERS), "Linear layers.", ("dense",), choices=tuple(LAYERS)),
@@ -92,9 +72,12 @@ def digits() -> dict[str, np.ndarray]:
 
 def flow_with(name: str, init: str, dim: int, seed: int) -> Flow:
     """The flow with one kind of linear layer."""
-    options = {} if name == "none" else {"init": init, "rngs": nnx.Rngs(seed)}
+    rngs = nnx.Rngs(seed)
     pairs = [
-        [LAYERS[name](dim, **options), RationalQuadraticSpline((dim,), num_bins=16, bound=6.0)]
+        [
+            LAYERS[name](dim, init=init, rngs=rngs),
+            RationalQuadraticSpline((dim,), num_bins=16, bound=6.0),
+        ]
         for _ in range(NUM_LAYERS)
     ]
     return Flow(StandardNormal((dim,)), Chain(sum(pairs, [])))

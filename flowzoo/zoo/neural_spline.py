@@ -1,6 +1,7 @@
 """Neural spline flows: rational-quadratic splines and linear layers in turn."""
 
 from collections.abc import Callable, Sequence
+import functools
 
 from flax import nnx
 
@@ -24,17 +25,18 @@ from flowzoo.transforms import (
 from flowzoo.transforms.stack import repeated
 from flowzoo.zoo.options import check_choice, check_layers, vector_size
 
-# Between two nonlinear layers. All but the first start at a random rotation.
+# What stands between two nonlinear layers: called with D, `rngs` and perhaps `init`. All but the
+# first start at a random rotation, unless told otherwise.
 LINEAR: dict[str, Callable[..., Transform]] = {
-    "reverse": lambda dim, rngs: Reverse(dim),
-    "plu": lambda dim, rngs: PLU(dim, rngs=rngs),
-    "dense": lambda dim, rngs: Dense(dim, rngs=rngs),
-    "qr": lambda dim, rngs: QR(dim, rngs=rngs),
-    "svd": lambda dim, rngs: SVD(dim, rngs=rngs),
-    "householder": lambda dim, rngs: Householder(dim, rngs=rngs),
-    "cayley": lambda dim, rngs: Orthogonal(dim, method="cayley", rngs=rngs),
-    "exponential": lambda dim, rngs: Orthogonal(dim, method="exponential", rngs=rngs),
-    "newton_schulz": lambda dim, rngs: Orthogonal(dim, method="newton_schulz", rngs=rngs),
+    "reverse": lambda dim, **_: Reverse(dim),
+    "plu": PLU,
+    "dense": Dense,
+    "qr": QR,
+    "svd": SVD,
+    "householder": Householder,
+    "cayley": functools.partial(Orthogonal, method="cayley"),
+    "exponential": functools.partial(Orthogonal, method="exponential"),
+    "newton_schulz": functools.partial(Orthogonal, method="newton_schulz"),
 }
 # Splines take long to compile, so that few layers make a loop over them worth it.
 STACK_FROM = 3
@@ -159,7 +161,7 @@ def _stack(
     rngs: nnx.Rngs,
 ) -> Flow:
     def between() -> Transform:
-        return LINEAR[linear](event_shape[0], rngs)
+        return LINEAR[linear](event_shape[0], rngs=rngs)
 
     layers = [(between(), layer(i)) for i in range(num_layers)]
     whole = num_layers - num_layers % period
