@@ -1,5 +1,6 @@
-"""Learning curves: the likelihood of a run after each epoch, and the seconds of its steps."""
+"""Learning curves: the likelihood of a run now and then, and the seconds of its steps."""
 
+from collections.abc import Callable
 import time
 from typing import Any
 
@@ -19,6 +20,7 @@ def curve(
     flow: Flow | None = None,
     constant: float = 0.0,
     points: int = 30,
+    of_best: Callable[[Flow], dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Trains and evaluates; nothing is saved.
 
@@ -27,36 +29,50 @@ def curve(
       dataset: what to train on.
       flow: what to train in place of the config's model.
       constant: added to all likelihoods.
-      points: at about so many epochs, evenly spaced, the likelihood is evaluated.
+      points: at about so many steps, evenly spaced, the likelihood is evaluated; at ends of epochs
+        where there are as many epochs.
+      of_best: what else is measured, of the flow with the best validation likelihood.
 
     Returns:
       `epochs`, `seconds` (of the steps alone: neither compilation nor evaluation), `train` and
       `validation` nats, lists of equal length that begin before the first step; `best`, the
-      highest validation likelihood, None if the run diverged at once; and `steps`, of the last.
+      highest validation likelihood, None if the run diverged at once; `steps`, of the last; and
+      what `of_best` returned.
     """
     run = Run(config, dataset, flow=flow)
     state = run.start()
     run.compile_steps(state)
-    every = max(1, config.num_epochs // points)
-    seconds, found = 0.0, {"epochs": [], "seconds": [], "train": [], "validation": []}
-    for epoch in range(config.num_epochs + 1):
-        if epoch > 0:
-            order = run.shuffle(state.key, epoch - 1)
+    evaluated = _stops(config.num_epochs, run.steps_per_epoch, points)
+    ends = range(0, run.num_steps + 1, run.steps_per_epoch)
+    seconds, steps, found = 0.0, 0, {"epochs": [], "seconds": [], "train": [], "validation": []}
+    for stop in sorted(evaluated.union(ends)):
+        if stop > 0:
+            order = run.shuffle(state.key, int(state.step) // run.steps_per_epoch)
             began = time.perf_counter()
-            stop = np.int32(epoch * run.steps_per_epoch)
             state, report = jax.block_until_ready(
-                run.run_steps(state, run.x, run.labels, order, stop)
+                run.run_steps(state, run.x, run.labels, order, np.int32(stop))
             )
             seconds += time.perf_counter() - began
             if int(report.failed_step) >= 0 or not np.isfinite(report.parameter_norm):
                 break
-        if epoch % every == 0 or epoch == config.num_epochs:
+        if stop in evaluated:
             try:
                 state, record = run.evaluate(state)
             except NonFinite:
                 break
+            epoch = stop // run.steps_per_epoch if stop in ends else stop / run.steps_per_epoch
             nats = record["train_nats"] + constant, record["validation_nats"] + constant
             for name, value in zip(found, (epoch, seconds, *nats), strict=True):
                 found[name].append(value)
-    steps = found["epochs"][-1] * run.steps_per_epoch if found["epochs"] else 0
-    return found | {"best": max(found["validation"], default=None), "steps": steps}
+            steps = stop
+    best = max(found["validation"], default=None)
+    further = {} if of_best is None or best is None else of_best(run.best_flow(state))
+    return found | {"best": best, "steps": steps} | further
+
+
+def _stops(num_epochs: int, steps_per_epoch: int, points: int) -> set[int]:
+    """The steps before which a run of so many epochs is evaluated."""
+    if num_epochs >= points:
+        epochs = range(0, num_epochs + 1, num_epochs // points)
+        return {epoch * steps_per_epoch for epoch in (*epochs, num_epochs)}
+    return {int(step) for step in np.linspace(0, num_epochs * steps_per_epoch, points + 1)}

@@ -1,10 +1,9 @@
 """One flow with nine linear layers in turn: likelihood against wall time, and sampling error.
 
-    python -m flowzoo.studies.linear_layers [--layers=dense,plu,qr,svd]
+    python -m flowzoo.studies.linear_layers [--data=digits,bsds300,mnist] [--layers=dense,plu,svd]
 
-The data are scikit-learn's digits, 64 numbers each, whitened by their training part. The flow has
-four times a linear layer and, in each coordinate, a rational-quadratic spline of 16 bins within ±6;
-only the kind of the linear layer differs:
+The flow whitens its data and has a few times a linear layer and, in each coordinate, a
+rational-quadratic spline within ±6; only the kind of the linear layer differs:
 
   none            the coordinates are reversed
   dense           any invertible matrix, by the relative gradient
@@ -13,171 +12,195 @@ only the kind of the linear layer differs:
   householder     a product of reflections, orthogonal
   cayley, exponential, newton_schulz   other parameterisations of orthogonal matrices
 
-Each starts at the identity, and again at a random rotation or reflection, where it can.
-
-All are trained alike: Adam, batches of 100, a rate of 3e-3 that a cosine takes to zero, or of the
-rates that are given the best. Rate and step are chosen by the validation likelihood, at a tenth of
-the steps, two tenths and so on. Measured are test nats, parameters, the milliseconds of a step
-without its compilation and with other work beside it, and the greatest `|f⁻¹(f(x)) − x|` over the
-test digits in single precision, in whitened coordinates.
+Each starts at the identity; on the first of the data sets it starts, on request, at a random
+rotation or reflection too. All are trained alike, by Adam at each of the rates, which a cosine
+takes to zero. Rate and step are chosen by the validation likelihood, at ten steps evenly spaced.
+Measured are test nats, parameters, the milliseconds of a step without its compilation and with
+other work beside it, and the greatest `|f⁻¹(f(x)) − x|` over test rows in single precision, in
+units of a coordinate's standard deviation.
 """
 
 import functools
-import time
 from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 from flax import nnx
 import jax
 import jax.numpy as jnp
 from matplotlib.figure import Figure
+from ml_collections import config_dict
 import numpy as np
-import optax
 
 from flowzoo.bases.factorial import StandardNormal
-from flowzoo.data import load_dataset
+from flowzoo.data.dataset import Dataset
 from flowzoo.flow import Flow
 from flowzoo.reporting import tables
 from flowzoo.studies import study
+from flowzoo.studies.curves import curve
 from flowzoo.studies.study import Option, Record, Study
-from flowzoo.training.evaluation import evaluation_key
-from flowzoo.transforms import Chain, RationalQuadraticSpline, Whiten, with_modes
+from flowzoo.training.config import default_config
+from flowzoo.training.evaluation import evaluation_key, test_results
+from flowzoo.training.loop import load_data
+from flowzoo.transforms import Chain, RationalQuadraticSpline, Whiten
 from flowzoo.zoo.neural_spline import LINEAR
-from flowzoo.zoo.parameters import num_parameters
 
-NUM_LAYERS, BATCH = 4, 100
+
+class Task(NamedTuple):
+    """A flow on a dataset.
+
+    Attributes:
+      title: in words.
+      num_layers, num_bins: of the flow.
+      batch_size, epochs: of a run.
+    """
+
+    title: str
+    num_layers: int
+    num_bins: int
+    batch_size: int
+    epochs: int
+
+
+TASKS = {
+    "digits": Task("Digits, D = 64, four layers", 4, 16, 100, 50),
+    "bsds300": Task("BSDS300, D = 63, six layers", 6, 16, 500, 1),
+    "mnist": Task("MNIST, D = 784, two layers", 2, 8, 250, 2),
+}
 LAYERS = {"none": LINEAR["reverse"], "dense": LINEAR["dense"]}
 LAYERS |= {name: layer for name, layer in LINEAR.items() if name != "reverse"}
 STARTS = ("identity", "orthogonal")
 OPTIONS = {
+    "data": Option(("digits",), "Data sets.", choices=tuple(TASKS)),
     "layers": Option(tuple(LAYERS), "Linear layers.", ("dense",), choices=tuple(LAYERS)),
-    "starts": Option(STARTS, "Starting values of the layers.", ("identity",), choices=STARTS),
-    "rates": Option((3e-3,), "Learning rates.", least=1e-6),
-    "steps": Option(600, "Steps of training, in ten parts.", 10, least=10),
+    "starts": Option(
+        STARTS, "Starting values, after the first for the first data.", STARTS[:1], choices=STARTS
+    ),
+    "rates": Option((1e-3, 3e-3), "Learning rates.", (3e-3,), least=1e-6),
+    "epochs": Option(0, "Of every run; 0: as many as the data's own.", 1, least=0),
+    "data_dir": Option("", "Where MNIST and BSDS300 are; empty: as for training."),
     "seed": Option(0, "Of the starting values and the batches.", least=0),
 }
+POINTS = 10
+# Test rows that are mapped there and back.
+ROWS = 1000
 
 
-def digits() -> dict[str, np.ndarray]:
-    """The three splits, whitened: `[N, 64]` each."""
-    dataset = load_dataset("digits")
-    names = ("train", "validation", "test")
-    x = {name: np.asarray(dataset.model_space(name, evaluation_key(name))) for name in names}
-    whiten = Whiten(x["train"].shape[1])
-    whiten.initialize(jnp.asarray(x["train"]))
-    return {name: np.asarray(whiten.forward(rows)) for name, rows in x.items()} | {
-        # What the whitening adds to a log-density of the digits.
-        "log_det": np.asarray(whiten.forward_and_log_det(x["test"][:1])[1])
-    }
+class Kind(NamedTuple):
+    """A data set, a linear layer and its starting value."""
+
+    data: str
+    layer: str
+    start: str
 
 
-def flow_with(name: str, init: str, dim: int, seed: int) -> Flow:
+def flow_of(kind: Kind, dim: int, seed: int) -> Flow:
     """The flow with one kind of linear layer."""
-    rngs = nnx.Rngs(seed)
-    pairs = [
-        [
-            LAYERS[name](dim, init=init, rngs=rngs),
-            RationalQuadraticSpline((dim,), num_bins=16, bound=6.0),
-        ]
-        for _ in range(NUM_LAYERS)
-    ]
-    return Flow(StandardNormal((dim,)), Chain(sum(pairs, [])))
+    rngs, task = nnx.Rngs(seed), TASKS[kind.data]
+    layers = [Whiten(dim)]
+    for _ in range(task.num_layers):
+        layers.append(LAYERS[kind.layer](dim, init=kind.start, rngs=rngs))
+        layers.append(RationalQuadraticSpline((dim,), num_bins=task.num_bins, bound=6.0))
+    return Flow(StandardNormal((dim,)), Chain(layers))
 
 
-def measured(name: str, init: str, rate: float, steps: int, seed: int) -> dict:
-    """One kind of layer, trained from one start at one rate."""
-    x = digits()
-    train = jnp.asarray(x["train"])
-    flow = with_modes(flow_with(name, init, train.shape[1], seed), gradient_rule="relative")
-    graph, parameters, rest = nnx.split(flow, nnx.Param, ...)
-    optimizer = optax.adam(optax.cosine_decay_schedule(rate, steps))
+def measured(kind: Kind, rate: float, epochs: int, seed: int, data_dir: str) -> dict[str, Any]:
+    """One kind of layer, trained at one rate."""
+    task = TASKS[kind.data]
+    config = config_dict.ConfigDict(default_config().to_dict())
+    config.name, config.model.name = f"linear_layers/{kind.data}", kind.layer
+    config.dataset.update(name=kind.data, data_dir=data_dir)
+    config.optimizer.update(learning_rate=rate, schedule="cosine")
+    config.update(batch_size=task.batch_size, num_epochs=epochs, patience=epochs + 1, seed=seed)
+    dataset = load_data(config)
+    flow = flow_of(kind, *dataset.event_shape, seed)
+    tested = functools.partial(_tested, dataset)
+    return curve(config, dataset, flow=flow, points=POINTS, of_best=tested)
 
-    def loss(parameters, rows):
-        return -nnx.merge(graph, parameters, rest).log_prob(rows).mean()
 
-    def step(carry, key):
-        parameters, state = carry
-        rows = train[jax.random.randint(key, (BATCH,), 0, len(train))]
-        updates, state = optimizer.update(jax.grad(loss)(parameters, rows), state, parameters)
-        return (optax.apply_updates(parameters, updates), state), None
-
-    parts = jax.random.split(jax.random.key(seed), (10, steps // 10))
-    carry = parameters, optimizer.init(parameters)
-    run = jax.jit(lambda carry, keys: jax.lax.scan(step, carry, keys)[0])
-    run = run.lower(carry, parts[0]).compile()
-    nats = jax.jit(lambda parameters, rows: -loss(parameters, rows))
-    curve, seconds, best = [], 0.0, None
-    for keys in parts:
-        start = time.perf_counter()
-        carry = jax.block_until_ready(run(carry, keys))
-        seconds += time.perf_counter() - start
-        curve.append([seconds, float(nats(carry[0], x["validation"]) + x["log_det"][0])])
-        if best is None or curve[-1][1] > best[0]:
-            best = curve[-1][1], jax.tree.map(jnp.copy, carry[0])
-    parameters = best[1]
-    flow = nnx.merge(graph, parameters, rest)
+def _tested(dataset: Dataset, flow: Flow) -> dict[str, Any]:
+    """The results on the test split, and the error of samples."""
+    x = jnp.asarray(dataset.model_space("test", evaluation_key("test"))[:ROWS])
+    whiten, *rest = flow.transform.transforms
+    white, rest = whiten.forward(x), Chain(rest)
     error = jax.jit(lambda t, x: jnp.abs(t.inverse(t.forward(x)) - x).max())
-    return {
-        "nats": float(nats(parameters, x["test"]) + x["log_det"][0]),
-        "curve": curve,
-        "milliseconds": 1e3 * seconds / steps,
-        "error": float(error(flow.transform, x["test"])),
-        "parameters": num_parameters(flow),
-    }
+    return test_results(flow, dataset) | {"error": float(error(rest, white))}
 
 
-def measure(settings: SimpleNamespace, record: Record) -> dict:
-    common = {"steps": settings.steps, "seed": settings.seed}
+class Found(NamedTuple):
+    """The best rate and its cell for each kind."""
+
+    settings: SimpleNamespace
+    best: dict[Kind, tuple[float, dict]]
+
+
+def measure(settings: SimpleNamespace, record: Record) -> Found:
     kinds = [
-        (name, start)
-        for start in settings.starts
-        for name in settings.layers
-        if name != "none" or start == settings.starts[0]
+        Kind(data, layer, start)
+        for data in settings.data
+        for start in (settings.starts if data == settings.data[0] else settings.starts[:1])
+        for layer in settings.layers
+        if layer != "none" or start == settings.starts[0]
     ]
-    cells = record.cells(
-        {
-            (*kind, rate): (
-                {"layer": kind[0], "start": kind[1], "rate": rate} | common,
-                functools.partial(measured, *kind, rate, settings.steps, settings.seed),
-            )
-            for kind in kinds
-            for rate in settings.rates
-        }
-    )
+    wanted = {}
+    for kind in kinds:
+        epochs = settings.epochs or TASKS[kind.data].epochs
+        for rate in settings.rates:
+            key = kind._asdict() | {"rate": rate, "epochs": epochs, "seed": settings.seed}
+            call = functools.partial(measured, kind, rate, epochs, settings.seed, settings.data_dir)
+            wanted[kind, rate] = key, call
+    cells = record.cells(wanted)
+
+    def validated(kind: Kind, rate: float) -> float:
+        best = cells[kind, rate]["best"]
+        return -np.inf if best is None else best
+
     best = {}
     for kind in kinds:
-        # Chosen by validation; where a run has diverged there is no number.
-        ends = {
-            rate: max(-np.inf if nats is None else nats for _, nats in cells[*kind, rate]["curve"])
-            for rate in settings.rates
-        }
-        rate = max(ends, key=ends.get)
-        best[kind] = (rate, cells[*kind, rate])
-    return {"settings": settings, "best": best}
+        rate = max(settings.rates, key=functools.partial(validated, kind))
+        best[kind] = rate, cells[kind, rate]
+    return Found(settings, best)
 
 
-def table(found: dict) -> str:
+def table(found: Found) -> str:
     header = ["linear layer", "start", "test nats", "parameters", "rate", "a step"]
     header += ["error of samples"]
-    rows = []
-    ordered = sorted(found["best"].items(), key=lambda item: -(item[1][1]["nats"] or -np.inf))
-    for (name, start), (rate, cell) in ordered:
-        row = [name, None if name == "none" else start, f"{cell['nats']:.2f}"]
-        row += [f"{cell['parameters']:,}", f"{rate:g}", f"{cell['milliseconds']:.2f} ms"]
-        rows.append([*row, f"{cell['error']:.1e}"])
-    return tables.markdown(header, rows)
+    parts = []
+    for data in found.settings.data:
+        of_data = [(kind, best) for kind, best in found.best.items() if kind.data == data]
+        rows = []
+        for kind, (rate, cell) in sorted(
+            of_data, key=lambda item: -item[1][1].get("log_likelihood_nats", -np.inf)
+        ):
+            if cell["best"] is None:
+                rows.append([kind.layer, kind.start, "diverged", *4 * [None]])
+                continue
+            milliseconds = 1e3 * cell["seconds"][-1] / max(1, cell["steps"])
+            nats = tables.plus_minus(cell["log_likelihood_nats"], cell["two_standard_errors"])
+            row = [kind.layer, None if kind.layer == "none" else kind.start, nats]
+            row += [f"{cell['num_parameters']:,}", f"{rate:g}", f"{milliseconds:.2f} ms"]
+            rows.append([*row, f"{cell['error']:.1e}"])
+        parts.append(f"{TASKS[data].title}\n\n{tables.markdown(header, rows)}")
+    return "\n\n".join(parts)
 
 
-def draw(found: dict) -> Figure:
+def draw(found: Found) -> Figure:
     """Validation nats against the seconds of training, dotted from the second start."""
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.subplots()
-    for (name, start), (_, cell) in found["best"].items():
-        style = dict(color=f"C{list(LAYERS).index(name)}", linestyle="-:"[STARTS.index(start)])
-        label = name if start == found["settings"].starts[0] else None
-        axes.plot(*np.array(cell["curve"], float).T, marker=".", label=label, **style)
-    axes.set(xlabel="seconds of training, without compilation", ylabel="validation nats")
-    axes.set(xscale="log")
-    axes.legend(fontsize=7)
+    count = len(found.settings.data)
+    figure = Figure(figsize=(4.5 * count, 4), layout="constrained")
+    panels = figure.subplots(1, count, squeeze=False)[0]
+    for axes, data in zip(panels, found.settings.data, strict=True):
+        for kind, (_, cell) in found.best.items():
+            if kind.data != data:
+                continue
+            first = kind.start == found.settings.starts[0]
+            style = dict(
+                color=f"C{list(LAYERS).index(kind.layer)}", linestyle="-" if first else ":"
+            )
+            points = cell["seconds"][1:], cell["validation"][1:]
+            axes.plot(*points, marker=".", label=kind.layer if first else None, **style)
+        axes.set(xlabel="seconds of training, without compilation", ylabel="validation nats")
+        axes.set(xscale="log", title=TASKS[data].title)
+        axes.legend(fontsize=7)
     return figure
 
 

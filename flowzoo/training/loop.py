@@ -233,6 +233,15 @@ class Run:
             "best_validation_nats": float(state.best.nats),
         }
 
+    def best_flow(self, state: TrainState) -> Flow:
+        """The flow with the best validation likelihood so far, on the host."""
+        best = self.variables._replace(
+            params=state.best.params,
+            statistics=state.best.statistics,
+            constants=state.variables.constants,
+        )
+        return merge(self.graph, devices.to_host(best))
+
 
 class Trained(NamedTuple):
     """What a run ends with: the flow with the best validation likelihood, and how it got there."""
@@ -259,13 +268,8 @@ def train(config: config_dict.ConfigDict, dataset: Dataset, workdir: epath.PathL
                 state, seconds = _train(run, state, checkpoints, workdir, signal_number)
         finally:
             checkpoints.close()
-    best = run.variables._replace(
-        params=state.best.params,
-        statistics=state.best.statistics,
-        constants=state.variables.constants,
-    )
     return Trained(
-        flow=merge(run.graph, devices.to_host(best)),
+        flow=run.best_flow(state),
         epochs=int(state.step) // run.steps_per_epoch,
         best_epoch=int(state.best.epoch),
         wall_seconds=seconds,
