@@ -1,4 +1,8 @@
-"""Learning curves: the likelihood of a run now and then, and the seconds of its steps."""
+"""Learning curves: the likelihood of a run now and then, and the seconds of its steps.
+
+The seconds are those of the processor where JAX computes on one, so that they are about the same
+whatever runs beside, and those of the clock on an accelerator.
+"""
 
 from collections.abc import Callable
 import time
@@ -39,6 +43,7 @@ def curve(
       highest validation likelihood, None if the run diverged at once; `steps`, of the last; and
       what `of_best` returned.
     """
+    clock = time.process_time if jax.default_backend() == "cpu" else time.perf_counter
     run = Run(config, dataset, flow=flow)
     state = run.start()
     run.compile_steps(state)
@@ -48,11 +53,11 @@ def curve(
     for stop in sorted(evaluated.union(ends)):
         if stop > 0:
             order = run.shuffle(state.key, int(state.step) // run.steps_per_epoch)
-            began = time.perf_counter()
+            began = clock()
             state, report = jax.block_until_ready(
                 run.run_steps(state, run.x, run.labels, order, np.int32(stop))
             )
-            seconds += time.perf_counter() - began
+            seconds += clock() - began
             if int(report.failed_step) >= 0 or not np.isfinite(report.parameter_norm):
                 break
         if stop in evaluated:

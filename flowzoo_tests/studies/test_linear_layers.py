@@ -11,8 +11,9 @@ from flowzoo.studies.tasks import Cell, run_of
 from flowzoo.training.evaluation import evaluation_key
 
 
-def test_the_study(tmp_path):
-    few = {"layers": ("none", "householder"), "rates": (1e-2,)}
+def test_the_study(tmp_path, monkeypatch):
+    few = {"layers": ("none", "householder")}
+    monkeypatch.setitem(TASKS, "digits", TASKS["digits"]._replace(rates=(1e-2,)))
     found = STUDY.measure(settings(STUDY, few, smoke=True), Record(None, STUDY.name))
     cells = {kind.layer: cell for kind, (_, cell) in found.best.items()}
     assert cells["householder"]["num_parameters"] > cells["none"]["num_parameters"]
@@ -32,14 +33,15 @@ def test_each_flow_is_near_the_fitted_gaussian_before_its_training(data):
     np.testing.assert_allclose(np.cov(z.T), np.eye(8), atol=0.1)
 
 
-def test_of_several_rates_the_one_with_the_better_validation_is_taken():
+def test_of_several_rates_the_one_with_the_better_validation_is_taken(monkeypatch):
     best = {0.1: -3.0, 0.2: -2.0, 0.3: None}
+    monkeypatch.setitem(TASKS, "digits", TASKS["digits"]._replace(rates=tuple(best)))
 
     class Measured:
         def cells(self, wanted):
             return {key: {"best": best[key[1]]} for key in wanted}
 
-    chosen = settings(STUDY, {"layers": ("dense",), "starts": ("identity",), "rates": tuple(best)})
+    chosen = settings(STUDY, {"layers": ("dense",), "starts": ("identity",)})
     found = STUDY.measure(chosen, Measured())
     assert found.best[Kind("digits", "dense", "identity")][0] == 0.2
 
