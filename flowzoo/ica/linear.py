@@ -14,21 +14,29 @@ from flowzoo.ica.unmixing import Unmixing, check_mixtures
 from flowzoo.transforms import Dense
 from flowzoo.transforms.linear.whiten import whitening
 
-# Those of `FACTORIAL` with a second derivative everywhere.
-FAMILIES = ("hyperbolic_secant", "logistic")
+# The a and b of `ψ(y) = −(log p)' = a tanh(b y)`.
+FAMILIES = {"hyperbolic_secant": (np.pi / 2, np.pi / 2), "logistic": (1.0, 0.5)}
 # Rows whose products with a D × D matrix are formed at once.
 CHUNK = 8192
-# The first passes over the data make a step for each batch. Its length, its momentum and the floor
-# of the Hessian's eigenvalues were measured on 64 to 1,024 sources.
-BATCH = 2048
+# The first passes over the data make a step for each batch. Their noise leads out of the many local
+# optima of mixtures that are almost normal, and too much of it leads back into them: the rate is
+# halved after a pass that takes the sources little further from normal ones, and doubled after one
+# that takes them much further. These numbers were measured on 64 to 1,024 sources.
+BATCH = 1024
 FEWEST_BATCHES = 4
-RATE, MOMENTUM, BATCH_FLOOR = 0.25, 0.5, 0.03
-# They end where two in turn do not raise the likelihood by this many nats for each source.
-RISE = 0.001
+MOMENTUM, BATCH_FLOOR = 0.5, 0.03
+# The greatest rate: the noise grows with the sources.
+RATE, RATE_TIMES_DIM = 0.5, 256
+# Of the distance from normal sources the least, and the one from which the rate may be doubled;
+# what counts as much and as little, as factors of it; and how many passes that lead little further
+# are the last, above the least distance and at it.
+NORMAL, CLEAR, MUCH, LITTLE, PATIENCE = 0.005, 0.05, 1.5, 1.02, (2, 4)
 # Of the Hessian's eigenvalues in steps that see all rows; they are about 1 in separated sources.
 FLOOR = 0.01
 # Of the entries of a step, about the angle by which it turns a pair of sources.
 LONGEST = 0.5
+# Steps and changes of the gradient that the later steps are made from.
+MEMORY = 7
 
 
 def fit_linear(
@@ -43,9 +51,10 @@ def fit_linear(
     A flow of one dense layer under independent sources of a super-Gaussian law; with the hyperbolic
     secant it is Infomax. The relative gradient `E = ψ(Y)ᵀ Y / N − I`, `ψ = −(log p)'`, is
     multiplied by the inverse of the Hessian that it has where the sources are independent, which
-    falls into blocks of 2 × 2, one for each pair of sources: O(N D²) a step and no inverse. Steps
-    `W ← (I − η Ê) W` are halved until the likelihood rises. Mixtures of many sources are almost
-    normal, where a step does little: the first passes over the rows make a step for each batch.
+    falls into blocks of 2 × 2, one for each pair of sources: O(N D²) a step and no inverse. That is
+    the first Hessian of limited-memory BFGS, whose steps `W ← (I − η Ê) W` are halved until the
+    likelihood rises. Mixtures of many sources are almost normal, where a step does little: the
+    first passes over the rows make a step for each batch, without the memory.
 
     Args:
       x: `[N, D]`, mixtures.
@@ -96,45 +105,58 @@ def _approach(white, weight, family, most: int) -> tuple[np.ndarray, int]:
         return weight, 0
     # Each batch is spread evenly over the rows, which may come in an order.
     batches = white[: parts * BATCH].reshape(BATCH, parts, -1)
-    state, best, level, passes = (jnp.asarray(weight), jnp.zeros_like(weight)), -np.inf, 0, 0
-    while passes < most and level < 2:
-        state, log_prob = _pass(batches, *state, family)
+    start = jnp.asarray(weight), jnp.zeros_like(weight)
+    highest = min(RATE, RATE_TIMES_DIM / len(weight))
+    state, rate, last, passes, level, settled = start, highest, NORMAL, 0, 0, True
+    while passes < most and level < PATIENCE[last == NORMAL]:
+        state, distance = _pass(batches, *state, rate, family)
         passes += 1
-        if log_prob > best + RISE * len(weight):
-            best, level = log_prob, 0
-        elif np.isfinite(log_prob):
-            level += 1
-        else:
-            return weight, passes
+        if not np.isfinite(distance):
+            state, distance = start, 0.0
+        growth, normal, last = distance / last, last == NORMAL, max(NORMAL, float(distance))
+        if growth < LITTLE:
+            level, rate, settled = level + 1, rate / 2, False
+            continue
+        # Sources that are found go further once where the rate is lower.
+        level, settled = 0 if settled or normal else level, True
+        if growth > MUCH and last > CLEAR:
+            rate = min(highest, 2 * rate)
     return np.asarray(state[0]), passes
 
 
 @functools.partial(jax.jit, static_argnames="family")
-def _pass(batches, weight, momentum, family):
-    """A step for each of `batches: [B, P, D]`, and the mean log-likelihood in front of each."""
+def _pass(batches, weight, momentum, rate, family):
+    """A step for each of `batches: [B, P, D]`, and how far the sources are from normal ones.
+
+    That is `E ψ'(y_i) y_j² / E ψ(y_i) y_i − 1` for i ≠ j, which is 0 where y is normal, of any
+    scale, and more where its tails are heavier.
+    """
 
     def step(state, part):
         weight, momentum = state
-        terms = _terms(batches[:, part], weight, family)
-        log_p, cross, h = jax.tree.map(lambda a: a / BATCH, terms)
+        _, cross, h = jax.tree.map(lambda a: a / BATCH, _terms(batches[:, part], weight, family))
         momentum = MOMENTUM * momentum + (1 - MOMENTUM) * (cross - jnp.eye(len(cross)))
         change = _direction(momentum, h, BATCH_FLOOR) @ weight
-        log_prob = log_p + jnp.linalg.slogdet(weight)[1]
-        return (weight - RATE * change, momentum), log_prob
+        pairs = (h.sum() - jnp.trace(h)) / max(1, dim * (dim - 1))
+        return (weight - rate * change, momentum), pairs / jnp.diag(cross).mean()
 
-    state, log_probs = jax.lax.scan(step, (weight, momentum), jnp.arange(batches.shape[1]))
-    return state, log_probs.mean()
+    dim = len(weight)
+    state, ratios = jax.lax.scan(step, (weight, momentum), jnp.arange(batches.shape[1]))
+    return state, ratios.mean() - 1
 
 
 def _maximize(white, weight, family, tolerance, max_steps):
     """The W of white data, from a start, and its mean log-likelihood."""
     log_prob, gradient, h = _derivatives(white, weight, family)
-    rate = 1.0
+    rate, memory = 1.0, []
     for _ in range(max_steps):
         if np.abs(gradient).max() < tolerance:
             break
-        step = np.asarray(_direction(gradient, h, FLOOR))
-        rate = min(1.0, 2 * rate)
+        step = _quasi_newton(gradient, h, memory)
+        if memory and not jnp.vdot(step, gradient) > 0:
+            memory.clear()
+            step = _direction(gradient, h, FLOOR)
+        step, rate = np.asarray(step), min(1.0, 2 * rate)
         while rate > 1e-4:
             new = weight - rate * (step @ weight)
             values = _derivatives(white, new, family)
@@ -145,8 +167,26 @@ def _maximize(white, weight, family, tolerance, max_steps):
             rate /= 2
         else:
             break
+        moved, change = -rate * step, values[1] - gradient
+        if (curvature := jnp.vdot(moved, change)) > 0:
+            memory = [*memory, (moved, change, curvature)][-MEMORY:]
         weight, (log_prob, gradient, h) = new, values
     return weight, log_prob
+
+
+def _quasi_newton(gradient, h, memory) -> jax.Array:
+    """The two loops of limited-memory BFGS, on top of the Hessian of `_direction`.
+
+    Source: Nocedal, Wright, "Numerical optimization", 2006, algorithm 7.4.
+    """
+    factors = []
+    for moved, change, curvature in reversed(memory):
+        factors.append(jnp.vdot(moved, gradient) / curvature)
+        gradient = gradient - factors[-1] * change
+    step = _direction(gradient, h, FLOOR)
+    for (moved, change, curvature), factor in zip(memory, reversed(factors), strict=True):
+        step = step + (factor - jnp.vdot(change, step) / curvature) * moved
+    return step
 
 
 def _derivatives(white, weight, family) -> tuple[float, jax.Array, jax.Array]:
@@ -159,14 +199,11 @@ def _derivatives(white, weight, family) -> tuple[float, jax.Array, jax.Array]:
 
 def _terms(x, weight, family):
     """Sums over rows: log p, `ψ(y) yᵀ`, and `ψ'(y) (y²)ᵀ`."""
-    density = FACTORIAL[family].log_density
-
-    def score(y):
-        return -jax.grad(lambda y: density(y).sum())(y)
-
+    a, b = FAMILIES[family]
     y = x @ weight.T
-    psi, slope = jax.jvp(score, (y,), (jnp.ones_like(y),))
-    return density(y).sum(), psi.T @ y, slope.T @ (y * y)
+    psi = a * jnp.tanh(b * y)
+    slope = b * (a - psi**2 / a)
+    return FACTORIAL[family].log_density(y).sum(), psi.T @ y, slope.T @ (y * y)
 
 
 @functools.partial(jax.jit, static_argnames="family")

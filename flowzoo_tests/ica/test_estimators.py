@@ -258,10 +258,54 @@ def test_the_passes_in_batches_end_near_the_maximum(monkeypatch):
 
 def test_passes_in_batches_that_diverge_are_left_out(monkeypatch):
     monkeypatch.setattr(linear, "BATCH", 250)
-    monkeypatch.setattr(linear, "_pass", lambda batches, *state: (state[:2], np.nan))
-    data = ica.generators.linear(0, dim=4, rows=2000)
+    data, rates = ica.generators.linear(0, dim=4, rows=2000), []
+
+    def diverge(batches, weight, momentum, rate, family):
+        assert np.array_equal(weight, np.eye(4)) and not np.any(momentum)
+        rates.append(rate)
+        return (np.nan * weight, np.nan * momentum), np.nan
+
+    monkeypatch.setattr(linear, "_pass", diverge)
     weight = ica.fit_linear(data.x).flow.transform.weight[...]
+    assert rates == [linear.RATE / 2**i for i in range(len(rates))] and len(rates) > 1
     assert ica.amari(weight, data.jacobian) < 0.03
+
+
+def test_the_rate_falls_where_the_sources_stay_normal_and_rises_where_they_leave(monkeypatch):
+    distances = iter([0.0, 0.01, 0.1, 0.101, 0.2, 0.2])
+    rates = []
+
+    def seen(batches, weight, momentum, rate, family):
+        rates.append(rate / linear.RATE)
+        return (weight, momentum), next(distances)
+
+    monkeypatch.setattr(linear, "_pass", seen)
+    monkeypatch.setattr(linear, "BATCH", 10)
+    _, passes = linear._approach(np.ones((40, 2)), np.eye(2), "logistic", 99)
+    assert passes == 6 and rates == [1, 0.5, 0.5, 1, 0.5, 1]
+
+
+def test_a_pass_tells_how_far_the_sources_are_from_normal():
+    rng = np.random.default_rng(0)
+    for family in FAMILIES:
+        for least, draw, most in ((-0.02, rng.normal, 0.02), (0.1, rng.laplace, 0.5)):
+            batches = jnp.asarray(0.7 * draw(size=(linear.BATCH, 8, 2)), jnp.float32)
+            _, distance = linear._pass(batches, jnp.eye(2), jnp.zeros((2, 2)), 0.0, family)
+            assert least < distance < most
+
+
+def test_later_steps_are_made_from_earlier_ones():
+    """With the true Hessian's action in its memory, the step is Newton's in those directions."""
+    rng = np.random.default_rng(0)
+    root = rng.normal(size=(4, 4))
+    hessian = root @ root.T + np.eye(4)
+    memory = []
+    for direction in np.linalg.eigh(hessian)[1].T:
+        moved, change = direction.reshape(2, 2), (hessian @ direction).reshape(2, 2)
+        memory.append((moved, change, np.vdot(moved, change)))
+    gradient = rng.normal(size=(2, 2))
+    step = linear._quasi_newton(gradient, np.full((2, 2), 2.0), memory)
+    np.testing.assert_allclose(hessian @ np.ravel(step), gradient.ravel(), rtol=1e-4, atol=1e-5)
 
 
 def test_direction_solves_the_pairs():
