@@ -1,13 +1,12 @@
 """Settings that must stand before JAX starts, and fixtures for all tests."""
 
-import functools
 import gc
 import itertools
 import os
 from pathlib import Path
 import sys
 
-from flowzoo_tests.quick import QUICK
+from flowzoo_tests.quick import QUICK, forget_context, make_programs_quickly
 
 os.environ |= QUICK
 os.environ["XLA_FLAGS"] += " --xla_force_host_platform_device_count=8"
@@ -16,11 +15,9 @@ os.environ["XLA_FLAGS"] += " --xla_force_host_platform_device_count=8"
 gc.disable()
 
 import jax  # noqa: E402
-from jax._src.interpreters import mlir  # noqa: E402
 import pytest  # noqa: E402
 
-# JAX makes a context for each program, which takes a quarter of the time that a small one needs.
-mlir.make_ir_context = functools.cache(mlir.make_ir_context)
+make_programs_quickly()
 
 # Linux gives a process 65,530 memory maps; each compiled program takes some, as long as it is kept.
 MEMORY_MAPS = 12_000
@@ -28,10 +25,9 @@ TESTS_BETWEEN_LOOKS = 50
 
 
 def pytest_collection_finish():
-    """Looks for garbage seldom: there is hardly any, and it took an eighth of the tests' time."""
+    """Garbage is looked for from here on, and not among what was imported."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(100_000, 20, 50)
     gc.enable()
 
 
@@ -51,7 +47,7 @@ def few_compiled_programs(tests_so_far):
     """Forgets compiled programs when there are many, and what is kept for making them."""
     yield
     if next(tests_so_far) % TESTS_BETWEEN_LOOKS == 0:
-        mlir.make_ir_context.cache_clear()
+        forget_context()
         if memory_maps() > MEMORY_MAPS:
             jax.clear_caches()
 

@@ -37,9 +37,10 @@ LESS = {
     "zoo_tour": {"EPOCHS": 1, "ANGLES": (0,)},
 }
 PROGRAM = """
-import gc, json, sys
+import json, sys
 import matplotlib
-gc.set_threshold(100_000, 20, 50)  # as in conftest.py
+from flowzoo_tests.quick import make_programs_quickly
+make_programs_quickly()
 matplotlib.use("svg")  # a notebook's backend, which no import may change
 names, less = {"__name__": "__main__"}, json.loads(sys.argv[2])
 for cell in json.load(open(sys.argv[1], encoding="utf-8"))["cells"]:

@@ -74,9 +74,9 @@ def test_the_default_is_trained(call):
     assert pathlib.Path("runs/digits/learned-smoke/results.json").exists()
 
 
-def test_evaluate_repeats_the_result(trained):
+def test_evaluate_repeats_the_result(trained, call):
     folder, printed = trained
-    again = run("evaluate", f"--workdir={WORKDIR}", cwd=folder)
+    again = call("evaluate", f"--workdir={folder / WORKDIR}")
     assert again.stdout.splitlines()[0] == printed.splitlines()[0]
 
 

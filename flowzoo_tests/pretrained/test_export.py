@@ -1,6 +1,4 @@
 import json
-import subprocess
-import sys
 
 from flax import nnx
 import jax
@@ -66,8 +64,6 @@ def test_shrinking_keeps_the_density(model):
         ([], 1, "Error: Expected list, show"),
     ],
 )
-def test_command_line(arguments, code, text):
-    done = subprocess.run(
-        [sys.executable, "-m", "flowzoo.pretrained", *arguments], capture_output=True, text=True
-    )
-    assert done.returncode == code and text in done.stdout + done.stderr
+def test_command_line(arguments, code, text, call):
+    done = call("pretrained.__main__", *arguments)
+    assert done.code == code and text in (done.stderr if code else done.stdout)
