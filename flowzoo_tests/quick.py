@@ -18,7 +18,7 @@ def make_programs_quickly():
     """Looks for garbage seldom, and keeps the context in which JAX makes programs.
 
     There is hardly any garbage, and it took an eighth of the tests' time. JAX makes a context for
-    each program, which is a quarter of the time that a small one takes; `forget_context` forgets it.
+    each program, which is a quarter of the time that a small one takes. `forget_context` ends it.
     """
     from jax._src.interpreters import mlir
 
