@@ -117,7 +117,7 @@ def largest(value: int) -> int:
 
 
 def enable_compilation_cache() -> None:
-    """Keeps compiled programs between runs, in a folder of the user's cache directory.
+    """Keeps all compiled programs between runs, in a folder of the user's cache directory.
 
     The environment variable `FLOWZOO_COMPILATION_CACHE` names another folder; `off` switches it
     off.
@@ -126,4 +126,4 @@ def enable_compilation_cache() -> None:
     folder = os.environ.get("FLOWZOO_COMPILATION_CACHE", str(default.expanduser()))
     if folder != "off":
         jax.config.update("jax_compilation_cache_dir", folder)
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
