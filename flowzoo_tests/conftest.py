@@ -20,7 +20,7 @@ import pytest  # noqa: E402
 make_programs_quickly()
 
 # Linux gives a process 65,530 memory maps; each compiled program takes some, as long as it is kept.
-MEMORY_MAPS = 12_000
+MEMORY_MAPS = 20_000
 TESTS_BETWEEN_LOOKS = 50
 
 

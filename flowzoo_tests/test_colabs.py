@@ -1,7 +1,7 @@
 """The notebooks run in an empty folder as readers see them, with less work put in from outside.
 
 Each has one cell tagged `parameters`; what stands in `LESS` is assigned after it, as papermill
-does. No cell knows of it.
+does, and in a dictionary to what the entry names. No cell knows of it.
 """
 
 import ast
@@ -34,7 +34,16 @@ LESS = {
     },
     "relative_gradient": {"SIZES": (32, 64), "LAYERS": 2, "STEPS": (3, 50), "EPOCHS": 1},
     "train_your_own": {"EPOCHS": 1},
-    "zoo_tour": {"EPOCHS": 1, "ANGLES": (0,)},
+    "zoo_tour": {
+        "EPOCHS": 1,
+        "ANGLES": (0,),
+        "MODELS": {
+            "MAF": {"num_layers": 2},
+            "Real NVP": {"num_layers": 2},
+            "fully connected": {"num_layers": 2},
+            "fully connected\nwith splines": {"num_layers": 2},
+        },
+    },
 }
 PROGRAM = """
 import json, sys
@@ -43,12 +52,16 @@ from flowzoo_tests.quick import make_programs_quickly
 make_programs_quickly()
 matplotlib.use("svg")  # a notebook's backend, which no import may change
 names, less = {"__name__": "__main__"}, json.loads(sys.argv[2])
+def lessened(full, less):
+    if not isinstance(less, dict):
+        return less
+    assert less.keys() <= full.keys(), "LESS has a name that the notebook has not."
+    return full | {name: lessened(full[name], value) for name, value in less.items()}
 for cell in json.load(open(sys.argv[1], encoding="utf-8"))["cells"]:
     if cell["cell_type"] == "code":
         exec("".join(cell["source"]), names)
     if "parameters" in cell["metadata"].get("tags", []):
-        assert less.keys() <= names.keys(), "LESS has a name that the notebook has not."
-        names |= less
+        names |= lessened(names, less)
 assert matplotlib.get_backend() == "svg"
 """
 
