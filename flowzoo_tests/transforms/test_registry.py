@@ -18,8 +18,8 @@ def public_transforms(names) -> set[type]:
 @functools.cache
 def kinds(name: str) -> frozenset[type]:
     """The classes of an entry, of what an `Inverse` turns round, and of a `Chain`'s links."""
-    # Building all of them takes seconds, and the property tests keep those that they have built.
-    found, rest = set(), [arrays(name, perturb=True)]
+    # Building all of them takes seconds. The property tests keep what they built under this call.
+    found, rest = set(), [arrays(name, True)]
     while rest:
         transform = rest.pop()
         found.add(type(transform))
