@@ -15,31 +15,40 @@ def log_normal_density(u: jax.Array) -> jax.Array:
     return -0.5 * (u**2 + math.log(2 * math.pi))
 
 
+# Of the asymptotic series, by powers of −(FAR / y)².
+_TAIL = [math.prod(range(1, 2 * j, 2)) / FAR ** (2 * j) for j in range(16)]
+
+
 def _tail_series(y: jax.Array) -> jax.Array:
     """`|y| Φ(y) / φ(y)` for `y <= FAR`, by its asymptotic series."""
-    w = -1 / jnp.minimum(y, FAR) ** 2
-    return functools.reduce(lambda total, k: 1 + k * w * total, range(29, 0, -2), jnp.ones_like(y))
+    w = -((FAR / jnp.minimum(y, FAR)) ** 2)
+    *others, last = _TAIL
+    return functools.reduce(lambda total, c: c + w * total, others[::-1], jnp.full_like(w, last))
 
 
 @jax.custom_jvp
 def log_ndtr(y: jax.Array) -> jax.Array:
     """`log Φ(y)`, accurate in both tails, and so is its derivative `φ(y) / Φ(y)`."""
-    far = log_normal_density(y) - jnp.log(-jnp.minimum(y, FAR)) + jnp.log(_tail_series(y))
+    return _log_ndtr(y, _tail_series(y))
+
+
+def _log_ndtr(y: jax.Array, series: jax.Array) -> jax.Array:
+    far = log_normal_density(y) - jnp.log(-jnp.minimum(y, FAR)) + jnp.log(series)
     left = jnp.log(0.5 * jax.scipy.special.erfc(-jnp.clip(y, FAR, 0) / math.sqrt(2)))
     right = jnp.log1p(-0.5 * jax.scipy.special.erfc(jnp.maximum(y, 0) / math.sqrt(2)))
     return jnp.where(y < FAR, far, jnp.where(y < 0, left, right))
 
 
-def _log_ndtr_slope(y: jax.Array, value: jax.Array) -> jax.Array:
+def _log_ndtr_slope(y: jax.Array, value: jax.Array, series: jax.Array) -> jax.Array:
     near = jnp.exp(log_normal_density(jnp.maximum(y, FAR)) - jnp.where(y < FAR, 0, value))
-    return jnp.where(y < FAR, -y / _tail_series(y), near)
+    return jnp.where(y < FAR, -y / series, near)
 
 
 @log_ndtr.defjvp
 def _log_ndtr_jvp(primals, tangents):
     (y,), (dy,) = primals, tangents
     value = log_ndtr(y)
-    return value, _log_ndtr_slope(y, value) * dy
+    return value, _log_ndtr_slope(y, value, _tail_series(y)) * dy
 
 
 def log_hazard(y: jax.Array) -> jax.Array:
@@ -64,6 +73,7 @@ def normal_quantile(log_lower: jax.Array, log_upper: jax.Array) -> jax.Array:
     bend = 4 + (2 * math.pi - 4) * below_half / (below_half + 6)
     y = -jnp.sqrt(jnp.maximum(-2 * fixed - jnp.log(4 + bend * below_half), 0))
     for aim in (fixed, fixed, t):
-        value = log_ndtr(y)
-        y = y + (aim - value) / _log_ndtr_slope(y, value)
+        series = _tail_series(y)
+        value = _log_ndtr(y, series)
+        y = y + (aim - value) / _log_ndtr_slope(y, value, series)
     return jnp.where(left, y, -y)
