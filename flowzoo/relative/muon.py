@@ -50,9 +50,12 @@ def scale_by_relative_muon(
     ...     optax.scale_by_learning_rate(optax.linear_schedule(0.3, 0.0, 100)),
     ... )
     >>> state = optimizer.init(params)
-    >>> for _ in range(100):
+    >>> @jax.jit
+    ... def step(params, state):
     ...     updates, state = optimizer.update(jax.grad(data_terms)(params), state, params)
-    ...     params = optax.apply_updates(params, updates)
+    ...     return optax.apply_updates(params, updates), state
+    >>> for _ in range(100):
+    ...     params, state = step(params, state)
     >>> z = x @ params["kernel"] + params["bias"]  # the maximum of the likelihood whitens x
     >>> bool(jnp.allclose(jnp.cov(z.T, bias=True), jnp.eye(2), atol=0.02))
     True
