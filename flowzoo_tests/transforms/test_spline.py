@@ -5,7 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from flowzoo.numerics.rational_quadratic import Bin
 from flowzoo.transforms import RationalQuadraticSpline
+from flowzoo.transforms.elementwise import spline as splines
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -46,3 +48,33 @@ def test_the_slopes_of_the_tails_are_trained():
     assert float(slope[0]) > 1.2 < float(slope[-1])
     expected = before + jnp.array([[-48.0], [48.0]]) * (jnp.stack([slope[:1], slope[-1:]]) - 1)
     np.testing.assert_allclose(spline.forward(x), expected, rtol=1e-5)
+
+
+def test_bins_are_selected_as_they_are_gathered(x64):
+    """Values, derivatives forwards and backwards, at the edges too."""
+    rng = np.random.default_rng(0)
+    dim, num_bins, size = 3, 5, 40
+    edges = jnp.asarray(np.sort(rng.normal(size=(dim, num_bins - 1)), axis=1))
+    bins, directions = (
+        Bin(*(jnp.asarray(rng.normal(size=(dim, num_bins))) for _ in Bin._fields)) for _ in range(2)
+    )
+    at = jnp.concatenate([edges, jnp.asarray(3 * rng.normal(size=(dim, size)))], 1)
+    weights = jnp.asarray(rng.normal(size=(len(bins), *at.shape)))
+
+    def results(lookup):
+        def of_bins(bins):
+            return lookup(bins, edges, at)
+
+        def weighted(bins):
+            return (jnp.stack(of_bins(bins)) * weights).sum()
+
+        forwards = jax.jvp(of_bins, (bins,), (directions,))
+        return (
+            forwards,
+            jax.grad(weighted)(bins),
+            jax.grad(lambda w: weighted(bins._replace(width=w)))(bins.width),
+        )
+
+    selected, gathered = results(splines._selected), results(splines._gathered)
+    for a, b in zip(jax.tree.leaves(selected), jax.tree.leaves(gathered), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-13)

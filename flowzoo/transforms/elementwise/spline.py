@@ -1,10 +1,12 @@
 """Rational-quadratic splines: increasing, smooth, with a closed-form inverse."""
 
 from collections.abc import Callable
+import functools
 from typing import NamedTuple
 
 from flax import nnx
 import jax
+from jax.custom_derivatives import SymbolicZero
 import jax.numpy as jnp
 import numpy as np
 from scipy.special import ndtr, ndtri
@@ -17,7 +19,7 @@ from flowzoo.transforms.transform import Transform
 # Rows of data that place the knots; more would not move them visibly.
 QUANTILE_ROWS = 20_000
 FINE = 8  # quantiles per bin
-SELECTED_BINS = 10  # up to which going through the bins is faster than gathering them
+SELECTED_BINS = 20  # up to which going through the bins is faster than gathering them, on a CPU
 
 
 class Knots(NamedTuple):
@@ -34,67 +36,97 @@ class Knots(NamedTuple):
     slope: jax.Array
 
 
-def _bins(knots: Knots) -> jax.Array:
-    """`[..., K, 6]`: what each bin needs, side by side in memory, so that one gather fetches it."""
+def _bins(knots: Knots) -> Bin:
+    """All bins, arrays `[D, K]`."""
     x, y, d = knots
-    left, right = np.s_[..., :-1], np.s_[..., 1:]
-    width, height = x[right] - x[left], y[right] - y[left]
-    return jnp.stack([x[left], width, y[left], height, d[left], d[right]], -1)
+    left, right = np.s_[:, :-1], np.s_[:, 1:]
+    return Bin(x[left], x[right] - x[left], y[left], y[right] - y[left], d[left], d[right])
 
 
-def _lookup(bins: jax.Array, knots: jax.Array, at: jax.Array) -> Bin:
-    """For `at: [..., D]` the bins, of arrays `[..., D]`, that hold it between `knots: [D, K + 1]`.
+def _gathered(bins: Bin, edges: jax.Array, at: jax.Array) -> Bin:
+    """For `at: [D, N]` the bins, arrays `[D, N]`, that hold it between `edges: [D, K − 1]`."""
+    index = (at[..., None] >= edges[:, None]).sum(-1)
+    # Side by side in memory, so that one gather fetches them.
+    found = jnp.stack(bins, -1)[jnp.arange(len(edges))[:, None], index]
+    return Bin(*(found[..., i] for i in range(len(bins))))
 
-    On a CPU a few bins are found by going through them, which works on whole rows of memory: values
-    take a fifth of the time of a gather, and gradients in a loop over layers two thirds. With many
-    bins, and on accelerators, one gather is better than as many passes.
+
+@jax.custom_jvp
+def _selected(bins: Bin, edges: jax.Array, at: jax.Array) -> Bin:
+    """As `_gathered`, by going through the bins.
+
+    The numbers of one coordinate lie side by side in memory and share its bins, so that a
+    processor compares and selects many at once.
     """
-    at, edges = jax.lax.stop_gradient((at, knots[:, 1:-1]))
-
-    def gathered(bins, edges, at):
-        index = (at[..., None] >= edges).sum(-1)
-        found = bins[jnp.arange(len(bins)), index]
-        return tuple(found[..., i] for i in range(6))
-
-    def selected(bins, edges, at):
-        rows = jnp.moveaxis(bins, 0, -1)  # [K, 6, D]
-
-        def pass_edge(found, row):
-            edge, bin = row
-            past = at >= edge
-            return tuple(jnp.where(past, b, f) for b, f in zip(bin, found, strict=True)), None
-
-        first = tuple(jnp.broadcast_to(row, at.shape) for row in rows[0])
-        # To compare again is faster than to keep what was found, in a loop over layers by far.
-        again = jax.checkpoint(pass_edge, prevent_cse=False)
-        return jax.lax.scan(again, first, (edges.T, rows[1:]))[0]
-
-    if bins.shape[1] > SELECTED_BINS:
-        return Bin(*gathered(bins, edges, at))
-    found = jax.lax.platform_dependent(bins, edges, at, cpu=selected, default=gathered)
+    found = [jnp.broadcast_to(b[:, :1], at.shape) for b in bins]
+    for k in range(edges.shape[1]):
+        past = at >= edges[:, k, None]
+        found = [jnp.where(past, b[:, k + 1, None], f) for b, f in zip(bins, found, strict=True)]
     return Bin(*found)
 
 
-def _lean(function: Callable, knots: Knots) -> Callable:
-    """The function, what lies between its arguments and values computed again for the gradient.
+@functools.partial(_selected.defjvp, symbolic_zeros=True)
+def _selected_jvp(primals, tangents):
+    """Linear in the bins, as products with ones and zeros, whose transposes are products too."""
+    bins, edges, at = primals
+    found = _selected(bins, edges, at)
+    index = sum((at >= edge[:, None]).astype(at.dtype) for edge in edges.T)
+    here = (index[:, None] == jnp.arange(edges.shape[1] + 1)[:, None]).astype(at.dtype)
 
-    In a loop over layers, keeping it takes longer on a CPU than computing it, and more memory.
-    Where bins are gathered, it is the other way round.
+    def tangent(of_bin, value):
+        if isinstance(of_bin, SymbolicZero):
+            return jnp.zeros_like(value)
+        return jnp.einsum("dkn,dk->dn", here, of_bin)
+
+    return found, jax.tree.map(tangent, tangents[0], found)
+
+
+def _piecewise(function: Callable, at: jax.Array, knots: Knots, marks: jax.Array):
+    """`function(at, first, last, bin)` with the outermost knots and the bin that holds each number.
+
+    Args:
+      function: elementwise, with two results.
+      at: `[..., D]`.
+      knots: arrays `[D, K + 1]`.
+      marks: of these, the one that `at` lies between.
     """
-    few = knots.x.shape[-1] - 1 <= SELECTED_BINS
-    return jax.checkpoint(function) if few else function
+
+    def apply(lookup, at, bins, first, last, edges):
+        of = lookup(bins, *jax.lax.stop_gradient((edges, at)))
+        return function(at, first, last, of)
+
+    def apart(at, bins, *rest):
+        # XLA's CPU backend would put all of this into each loop that uses a result. It does not
+        # look into branches; the other one is never taken, as widths and heights are positive.
+        def not_a_number(at, *_):
+            return jnp.full_like(at, jnp.nan), jnp.full_like(at, jnp.nan)
+
+        selected = functools.partial(apply, _selected)
+        return jax.lax.cond(bins.width[0, 0] > 0, selected, not_a_number, at, bins, *rest)
+
+    evaluate = gathered = functools.partial(apply, _gathered)
+    if marks.shape[1] - 1 <= SELECTED_BINS:
+        # In a loop over layers, to keep what lies between takes longer than to compute it again.
+        evaluate = jax.checkpoint(
+            functools.partial(jax.lax.platform_dependent, cpu=apart, default=gathered),
+            prevent_cse=False,
+        )
+    columns = at.reshape(-1, at.shape[-1]).T
+    first, last = (Knots(*(a[:, i, None] for a in knots)) for i in (0, -1))
+    found = evaluate(columns, _bins(knots), first, last, marks[:, 1:-1])
+    return tuple(a.T.reshape(at.shape) for a in found)
 
 
-def _evaluate(x: jax.Array, first: jax.Array, last: jax.Array, of: Bin):
-    """The value and the log-slope at `x: [..., D]`; the tails begin at `first` and `last`."""
-    inside = jnp.clip(x, first, last)
+def _evaluate(x: jax.Array, first: Knots, last: Knots, of: Bin):
+    """The value and the log-slope at x; beyond the outermost knots: tails."""
+    inside = jnp.clip(x, first.x, last.x)
     y, slope = evaluate_bin(inside, of)
     # Where clipping took something off, the slope above is that of the end.
     return y + (x - inside) * slope, jnp.log(slope)
 
 
 def _invert(y: jax.Array, first: Knots, last: Knots, of: Bin):
-    """The `x` with the value `y: [..., D]`, and the log-slope there; beyond two knots: tails."""
+    """The x with the value y, and the log-slope there; beyond the outermost knots: tails."""
     x = invert_bin(jnp.clip(y, first.y, last.y), of)
     slope = evaluate_bin(x, of)[1]
     # The tails start at the outermost knots themselves: near them, the slope at a rounded x may be
@@ -116,8 +148,7 @@ def rational_quadratic(x: jax.Array, knots: Knots) -> tuple[jax.Array, jax.Array
     Returns:
       `y` and `log dy/dx`, both `[..., D]`.
     """
-    first, last = (jnp.broadcast_to(knots.x[:, i], x.shape) for i in (0, -1))
-    return _lean(_evaluate, knots)(x, first, last, _lookup(_bins(knots), knots.x, x))
+    return _piecewise(_evaluate, x, knots, knots.x)
 
 
 def inverse_rational_quadratic(y: jax.Array, knots: Knots) -> tuple[jax.Array, jax.Array]:
@@ -130,8 +161,7 @@ def inverse_rational_quadratic(y: jax.Array, knots: Knots) -> tuple[jax.Array, j
     Returns:
       `x` and `log dy/dx` there, both `[..., D]`.
     """
-    first, last = (Knots(*(jnp.broadcast_to(a[:, i], y.shape) for a in knots)) for i in (0, -1))
-    return _lean(_invert, knots)(y, first, last, _lookup(_bins(knots), knots.y, y))
+    return _piecewise(_invert, y, knots, knots.y)
 
 
 class RationalQuadraticSpline(Transform):
