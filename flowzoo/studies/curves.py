@@ -14,7 +14,10 @@ import numpy as np
 
 from flowzoo.data.dataset import Dataset
 from flowzoo.flow import Flow
+from flowzoo.numerics.separation import mcc
+from flowzoo.training.evaluation import latents
 from flowzoo.training.loop import NonFinite, Run
+from flowzoo.training.state import merge
 
 
 def curve(
@@ -41,7 +44,8 @@ def curve(
       `epochs`, `seconds` (of the steps alone: neither compilation nor evaluation), `train` and
       `validation` nats, lists of equal length that begin before the first step; `best`, the
       highest validation likelihood, None if the run diverged at once; `steps`, of the last; and
-      what `of_best` returned.
+      what `of_best` returned. Of a mixture also `mcc`, a list as the others: the mean correlation
+      of the validation latents with the true sources.
     """
     clock = time.process_time if jax.default_backend() == "cpu" else time.perf_counter
     run = Run(config, dataset, flow=flow)
@@ -50,6 +54,9 @@ def curve(
     evaluated = _stops(config.num_epochs, run.steps_per_epoch, points)
     ends = range(0, run.num_steps + 1, run.steps_per_epoch)
     seconds, steps, found = 0.0, 0, {"epochs": [], "seconds": [], "train": [], "validation": []}
+    sources = dataset.validation.sources
+    if sources is not None:
+        found["mcc"] = []
     for stop in sorted(evaluated.union(ends)):
         if stop > 0:
             order = run.shuffle(state.key, int(state.step) // run.steps_per_epoch)
@@ -67,8 +74,11 @@ def curve(
                 break
             epoch = stop // run.steps_per_epoch if stop in ends else stop / run.steps_per_epoch
             nats = record["train_nats"] + constant, record["validation_nats"] + constant
-            for name, value in zip(found, (epoch, seconds, *nats), strict=True):
+            for name, value in zip(found, (epoch, seconds, *nats), strict=False):
                 found[name].append(value)
+            if sources is not None:
+                z = latents(merge(run.graph, state.variables), *run.unseen)
+                found["mcc"].append(mcc(sources, z))
             steps = stop
     best = max(found["validation"], default=None)
     further = {} if of_best is None or best is None else of_best(run.best_flow(state))

@@ -1,6 +1,6 @@
 """Which optimizer belongs on top of the relative gradient?
 
-    python -m flowzoo.studies.optimizers [--tasks=moons,digits,digits_learned,mnist,bsds300]
+    python -m flowzoo.studies.optimizers [--tasks=moons,digits,digits_learned,mnist,four_layers,…]
         [--methods=relative_muon,adam_ordinary,…] [--starts=…] [--conditions=1,100,…] [--seeds=3]
 
 Each optimizer trains the same flow from the same start at four learning rates, which fall to zero
@@ -10,12 +10,13 @@ validation nats, the best of a run, and the test set is never looked at. Seconds
 steps, without compilation and evaluation.
 
 The tasks are the paper's fully connected flow on a toy density, the digits and MNIST, the flow with
-learned maps on the digits, where only the dense layers' optimizer changes, and a short run of one
-on BSDS300. The first task of the list is also started otherwise than by its own start, and trained
-on stretched data: `x' = diag(s) V x` with a random rotation V and the condition number max s / min
-s, once from the same start as ever and once from the one that has the same outputs, where an
-equivariant optimizer has the same curve. `sgd` and `adam` under `relative` are the comparison of
-the paper's figures 5 and 6.
+learned maps on the digits, where only the dense layers' optimizer changes, a short run of one on
+BSDS300, and nonlinear ICA behind four and five layers of mixing, from a single start. The first
+task of the list is also started otherwise than by its own start, and trained on stretched data:
+`x' = diag(s) V x` with a random rotation V and the condition number max s / min s, once from the
+same start as ever and once from the one that has the same outputs, where an equivariant optimizer
+has the same curve. `sgd` and `adam` under `relative` are the comparison of the paper's figures 5
+and 6.
 
 `cayley` and `svd` stand for flows whose matrices are orthogonal up to scales, or made of orthogonal
 ones, trained by Adam: `W = Q diag(s)` with Q by the Cayley map, and `W = Q_1 diag(s) Q_2`. Their
@@ -165,6 +166,15 @@ def _nats(curves: list[dict]) -> str:
     return f"{np.mean(best):.2f}{spread}"
 
 
+def _correlation(curve: dict) -> list[str]:
+    """That of latents and sources where the likelihood is best; nothing where there are none."""
+    if "mcc" not in curve:
+        return []
+    if not curve["mcc"]:
+        return ["diverged"]
+    return [f"{curve['mcc'][int(np.argmax(curve['validation']))]:.3f}"]
+
+
 def table(found: Found) -> str:
     settings, parts = found.settings, []
     for task in settings.tasks:
@@ -174,8 +184,11 @@ def table(found: Found) -> str:
             rate = found.rates[_key(Cell(task, method, 0.0, 0, "own", 1.0, False))]
             first = curves[0]
             ms = 1e3 * first["seconds"][-1] / max(1, first["steps"]) if first["seconds"] else None
-            rows.append([method, f"{rate:g}", _nats(curves), ms and f"{ms:.2f}"])
+            row = [method, f"{rate:g}", _nats(curves), ms and f"{ms:.2f}"]
+            rows.append([*row, *_correlation(first)])
         head = ["optimizer", "best rate", "validation nats", "ms a step"]
+        if rows and len(rows[0]) > len(head):
+            head.append("correlation")
         parts.append(f"{TASKS[task].title}\n\n{tables.markdown(head, rows)}")
     first = settings.tasks[0]
     others = [s for s in settings.starts if s != "own"]
@@ -222,11 +235,21 @@ def draw(found: Found) -> Figure:
         row[1].set(xlabel="seconds of training", xlim=(0, None))
         for axes in row[:2]:
             axes.set_ylim(low, top + 0.05 * (top - low))
-    _draw_conditions(found, panels[0, 2])
-    for row in panels[1:]:
-        row[2].axis("off")
+        if any("mcc" in c for m in methods(settings, task) for c in chosen(found, task, m)):
+            _draw_correlations(found, task, row[2])
+        elif task == settings.tasks[0]:
+            _draw_conditions(found, row[2])
+        else:
+            row[2].axis("off")
     figure.legend(lines.values(), lines, loc="outside right upper")
     return figure
+
+
+def _draw_correlations(found: Found, task: str, axes) -> None:
+    for method in methods(found.settings, task):
+        for one in chosen(found, task, method):
+            axes.plot(one["epochs"], one["mcc"], **_look(method))
+    axes.set(xlabel="epochs", ylabel="correlation with the sources", ylim=(0, 1.02))
 
 
 def _look(method: str) -> dict:

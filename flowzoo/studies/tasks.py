@@ -78,6 +78,24 @@ class Task(NamedTuple):
 
 
 LEARNED = dict(name="fully_connected_learned", num_layers=2)
+
+
+def _unmixing(title: str, data: str, num_layers: int) -> Task:
+    return Task(
+        title,
+        dict(
+            dataset=dict(name=data),
+            conditional=True,
+            model=dict(name="unmixing", num_layers=num_layers, between="learned_smooth_leaky_relu"),
+            batch_size=500,
+            optimizer=dict(warmup_steps=100),
+        ),
+        # 8,000 steps.
+        111,
+        rate=1e-2,
+    )
+
+
 TASKS = {
     "moons": Task(
         "Moons, six dense layers and the smooth leaky ReLU",
@@ -129,6 +147,8 @@ TASKS = {
         1,
         rate=3e-3,
     ),
+    "four_layers": _unmixing("Sources behind four layers, D = 5", "ica/four_layers", 4),
+    "five_layers": _unmixing("Sources behind five layers, D = 5", "ica/five_layers", 5),
 }
 
 

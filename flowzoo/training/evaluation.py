@@ -109,10 +109,11 @@ def test_results(flow: Flow, dataset: Dataset) -> dict[str, Any]:
         results["bits_per_dim"] = float(bits_per_dim(values, log_det, x[0].size).mean())
     if (sources := dataset.test.sources) is not None:
         context = None if flow.context is None else dataset.test.labels
-        results["mcc"] = mcc(sources, _latents(flow, x, context))
+        results["mcc"] = mcc(sources, latents(flow, x, context))
     return results
 
 
 @jax.jit
-def _latents(flow: Flow, x: jax.Array, context: jax.Array | None) -> jax.Array:
+def latents(flow: Flow, x: jax.Array, context: jax.Array | None) -> jax.Array:
+    """z of `x: [N, *event_shape]` in model space."""
     return flow.transform.forward(x, flow.encode_context(context))
