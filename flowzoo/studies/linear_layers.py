@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 from flax import nnx
 import jax
 import jax.numpy as jnp
+from matplotlib import ticker
 from matplotlib.figure import Figure
 from ml_collections import config_dict
 import numpy as np
@@ -200,6 +201,11 @@ def draw(found: Found) -> Figure:
             axes.plot(*points, marker=".", label=kind.layer if first else None, **style)
         axes.set(xlabel="seconds of training steps", ylabel="validation nats")
         axes.set(xscale="log", title=TASKS[data].title)
+        axes.xaxis.set(
+            major_locator=ticker.LogLocator(subs=(1, 2, 5)),
+            major_formatter=ticker.StrMethodFormatter("{x:g}"),
+            minor_formatter=ticker.NullFormatter(),
+        )
         axes.legend(fontsize=7)
     return figure
 
