@@ -134,3 +134,23 @@ def test_other_starts_and_conditions_have_tables_of_their_own(monkeypatch):
 def test_every_task_names_a_model_and_a_dataset():
     for task in TASKS.values():
         assert task.keys["dataset"]["name"] and task.keys["model"]["name"] and task.epochs > 0
+
+
+def test_a_curve_of_a_mixture_has_the_correlation_with_its_sources(monkeypatch):
+    task = TASKS["four_layers"]
+    keys = task.keys | dict(dataset=dict(name="ica/linear"), conditional=False, optimizer={})
+    keys |= dict(model=dict(name="unmixing", num_layers=1, family="hyperbolic_secant"))
+    monkeypatch.setitem(TASKS, "four_layers", task._replace(keys=keys))
+    found = curve(**run_of(CELL._replace(task="four_layers"), 5), points=1)
+    assert len(found["mcc"]) == len(found["epochs"]) == 2
+    assert 0 < found["mcc"][0] < found["mcc"][1] - 0.1 < 1
+
+
+def test_correlations_have_a_column_and_a_panel(monkeypatch):
+    given = dict(tasks=("four_layers",), methods=("relative_muon",), starts=("own",))
+    chosen = settings(STUDY, given | dict(conditions=(1.0,), seeds=1))
+    curves = scripted(-1.0) | {"mcc": [0.1, 0.2, 0.75]}
+    monkeypatch.setattr(optimizers, "_measure", lambda cell, epochs, data_dir: curves)
+    found = measure(chosen, Record(None, STUDY.name))
+    assert optimizers.table(found).endswith("| 20.00 | 0.750 |")
+    assert optimizers.draw(found).axes[2].get_ylabel() == "correlation with the sources"
