@@ -19,6 +19,8 @@ README_ENTRIES = (
     "maf5",
     "maf_mog5",
     "real_nvp_image",
+    "tarflow",
+    "glow",
     "parallel_multiscale",
     "paper",
     "whitened",
