@@ -53,13 +53,16 @@ def curve(
     run.compile_steps(state)
     evaluated = _stops(config.num_epochs, run.steps_per_epoch, points)
     ends = range(0, run.num_steps + 1, run.steps_per_epoch)
-    seconds, steps, found = 0.0, 0, {"epochs": [], "seconds": [], "train": [], "validation": []}
+    seconds, steps, order, order_epoch = 0.0, 0, None, -1
+    found = {"epochs": [], "seconds": [], "train": [], "validation": []}
     sources = dataset.validation.sources
     if sources is not None:
         found["mcc"] = []
     for stop in sorted(evaluated.union(ends)):
         if stop > 0:
-            order = run.shuffle(state.key, int(state.step) // run.steps_per_epoch)
+            epoch = int(state.step) // run.steps_per_epoch
+            if epoch != order_epoch:
+                order, order_epoch = run.shuffle(state.key, epoch), epoch
             began = clock()
             state, report = jax.block_until_ready(
                 run.run_steps(state, run.x, run.labels, order, np.int32(stop))
@@ -72,13 +75,18 @@ def curve(
                 state, record = run.evaluate(state)
             except NonFinite:
                 break
-            epoch = stop // run.steps_per_epoch if stop in ends else stop / run.steps_per_epoch
-            nats = record["train_nats"] + constant, record["validation_nats"] + constant
-            for name, value in zip(found, (epoch, seconds, *nats), strict=False):
-                found[name].append(value)
+            whole, within = divmod(stop, run.steps_per_epoch)
+            values = {
+                "epochs": stop / run.steps_per_epoch if within else whole,
+                "seconds": seconds,
+                "train": record["train_nats"] + constant,
+                "validation": record["validation_nats"] + constant,
+            }
             if sources is not None:
                 z = latents(merge(run.graph, state.variables), *run.unseen)
-                found["mcc"].append(mcc(sources, z))
+                values["mcc"] = mcc(sources, z)
+            for name, value in values.items():
+                found[name].append(value)
             steps = stop
     best = max(found["validation"], default=None)
     further = {} if of_best is None or best is None else of_best(run.best_flow(state))
