@@ -44,7 +44,9 @@ def device_name() -> str:
     """The hardware, in words."""
     kind, count = jax.devices()[0].device_kind, jax.device_count()
     if jax.default_backend() == "cpu":
-        return f"CPU ({platform.machine()}, {os.cpu_count()} cores)"
+        # Those that the process may use, which can be fewer than the machine has.
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        return f"CPU ({platform.machine()}, {cores} core{'s' if cores != 1 else ''})"
     return f"{count} × {kind}"
 
 
