@@ -47,6 +47,6 @@ def families(
         "radial": entry("Radial flow", "radial_flow"),
         "sylvester": entry("Sylvester flow", "sylvester"),
         "residual": entry("Residual flow", "residual_flow", **network),
-        "ffjord": entry("FFJORD", "continuous_flow", **network) | dict(objective="estimate"),
+        "ffjord": entry("FFJORD", "continuous_flow", **network),
         "flow_matching": entry("Flow matching", "continuous_flow", **network) | matching,
     }

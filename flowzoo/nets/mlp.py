@@ -78,7 +78,12 @@ class MLP(nnx.Module):
 
     def __call__(self, x: jax.Array, context: jax.Array | None = None) -> jax.Array:
         """`y: [..., num_outputs]` of `x: [..., num_inputs]` and `context: [..., C]`."""
+        return self._output(self._hidden(x, context)[-1])
+
+    def _hidden(self, x: jax.Array, context: jax.Array | None) -> list[jax.Array]:
+        """The hidden layers, `[..., H_l]` each."""
         h = tamed(x, self.input_bound)
+        layers = []
         for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             a = h @ weight[...] + bias[...]
             if i == 0 and self.context_weight is not None:
@@ -86,4 +91,39 @@ class MLP(nnx.Module):
                 a = a + context @ self.context_weight[...]
             a = ACTIVATIONS[self.activation](a)
             h = h + a if self.residual and i else a
+            layers.append(h)
+        return layers
+
+    def _output(self, h: jax.Array) -> jax.Array:
         return h @ self.output_weight[...].T + self.output_bias[...]
+
+    def divergence_weight(self) -> jax.Array | None:
+        """What `value_and_divergence` needs of the weights alone: `Σ_i W_1[i] ∘ U[i]: [H_1]` or
+        `W_2 ∘ Σ_i W_1[i] U[i]ᵀ: [H_1, H_2]`; None for a network that the method does not serve.
+
+        It serves tanh networks of one or two hidden layers, not residual, of unbounded inputs.
+        """
+        served = self.activation == "tanh" and not self.residual and self.input_bound is None
+        if not served or len(self.weights) > 2:
+            return None
+        # The outputs are derived by the inputs of the same places; those beyond have none.
+        paired = min(len(self.weights[0]), len(self.output_weight))
+        first, last = self.weights[0][:paired], self.output_weight[:paired]
+        if len(self.weights) == 1:
+            return (first * last).sum(0)
+        return self.weights[1][...] * (first.T @ last)
+
+    def value_and_divergence(
+        self, x: jax.Array, divergence_weight: jax.Array, context: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array]:
+        """`y: [..., num_outputs]` and `Σ_i ∂y_i/∂x_i: [...]` over the inputs that have an output.
+
+        The Jacobian of a network of two hidden layers is `U diag(a'_2) W_2ᵀ diag(a'_1) W_1ᵀ`. Its
+        trace is a quadratic form, `a'_1ᵀ M a'_2`, M from `divergence_weight`, which costs one more
+        product with an H × H matrix and no product with a basis vector.
+        """
+        layers = self._hidden(x, context)
+        slopes = [1 - h**2 for h in layers]
+        if len(slopes) == 1:
+            return self._output(layers[-1]), slopes[0] @ divergence_weight
+        return self._output(layers[-1]), ((slopes[0] @ divergence_weight) * slopes[1]).sum(-1)

@@ -67,8 +67,9 @@ def test_layers_of_a_stack_draw_their_own_noise():
     assert bool(jnp.isfinite(log_det).all())
 
 
-def test_a_continuous_flow_agrees_with_scipy(x64):
-    layer = double(perturbed(LAYERS["continuous"](nnx.Rngs(0)), 0.5))
+@pytest.mark.parametrize("sizes", [(5,), (5, 4), (5, 4, 3)])
+def test_a_continuous_flow_agrees_with_scipy(sizes, x64):
+    layer = double(perturbed(T.ContinuousFlow(3, hidden_sizes=sizes, rngs=nnx.Rngs(0)), 0.5))
     layer.tolerance = 1e-11
     jacobian = jax.jit(jax.jacfwd(layer.velocity, argnums=1))
     velocity = jax.jit(layer.velocity)
@@ -83,14 +84,56 @@ def test_a_continuous_flow_agrees_with_scipy(x64):
     np.testing.assert_allclose([*z, log_det], expected, atol=1e-8)
 
 
-def test_both_gradients_of_a_continuous_flow_agree(x64):
-    layer = double(perturbed(LAYERS["continuous"](nnx.Rngs(0)), 0.5))
+@pytest.mark.parametrize("sizes", [(5,), (5, 4, 3)])
+def test_both_gradients_of_a_continuous_flow_agree(sizes, x64):
+    layer = double(perturbed(T.ContinuousFlow(3, hidden_sizes=sizes, rngs=nnx.Rngs(0)), 0.5))
     layer.tolerance = 1e-9
     other = nnx.clone(layer)
     other.gradient = "adjoint"
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3)))
     for a, b in zip(gradients(layer, x), gradients(other, x), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+@pytest.mark.parametrize("sizes", [(5,), (5, 4)])
+def test_the_divergence_of_a_network(sizes, x64):
+    from flowzoo.nets.mlp import MLP
+
+    options = dict(hidden_sizes=sizes, activation="tanh", context_size=2, rngs=nnx.Rngs(0))
+    net = double(perturbed(MLP(4, 3, **options), 0.5))
+    x, context = np.split(np.random.default_rng(0).normal(size=(7, 6)), [4], axis=1)
+    y, divergence = net.value_and_divergence(x, net.divergence_weight(), context)
+    np.testing.assert_allclose(y, net(x, context), rtol=1e-12)
+    jacobian = jax.vmap(jax.jacfwd(net))(x, context)
+    np.testing.assert_allclose(divergence, jnp.einsum("nii->n", jacobian[..., :3]), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(hidden_sizes=(5, 4, 3)),
+        dict(activation="relu"),
+        dict(hidden_sizes=(5, 5), residual=True),
+    ],
+)
+def test_a_network_whose_divergence_is_no_quadratic_form_says_so(options):
+    from flowzoo.nets.mlp import MLP
+
+    options = dict(hidden_sizes=(5,), activation="tanh", rngs=nnx.Rngs(0)) | options
+    assert MLP(3, 3, **options).divergence_weight() is None
+
+
+def test_each_event_takes_its_own_steps(x64):
+    """Also in the gradient, which takes the steps of all events at once."""
+    layer = double(perturbed(T.ContinuousFlow(3, hidden_sizes=(5, 4), rngs=nnx.Rngs(0)), 1.0))
+    x = np.random.default_rng(0).normal(size=(3, 3)) * np.array([[0.01], [1.0], [30.0]])
+
+    @jax.jit
+    def gradient(x):
+        return jax.vjp(layer.forward_and_log_det, x)[1]((jnp.ones_like(x), jnp.ones(len(x))))[0]
+
+    alone = jnp.concatenate([gradient(x[i : i + 1]) for i in range(3)])
+    np.testing.assert_allclose(gradient(x), alone, rtol=1e-9)
 
 
 def test_the_density_of_a_continuous_flow_integrates_to_one():

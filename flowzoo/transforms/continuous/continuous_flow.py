@@ -12,8 +12,6 @@ from flowzoo.numerics.shapes import check_context
 from flowzoo.transforms.transform import Transform
 
 GRADIENTS = ("discretised", "adjoint")
-# Steps of the solver, accepted or not, after which it gives up.
-MAX_STEPS = 4096
 
 
 class ContinuousFlow(Transform):
@@ -26,8 +24,9 @@ class ContinuousFlow(Transform):
     units. The inverse solves the same equation from t = 1 back. Where 4,096 steps do not suffice,
     the result is NaN. Needs the extra `continuous`, diffrax.
 
-    The trace is exact, which costs D products with the Jacobian of v in each evaluation. A copy
-    from `with_log_det_estimates` has in its place Hutchinson's estimate `eᵀ (∂v/∂x) e`, e of random
+    The trace is exact. Where v has one or two hidden layers, it costs about as much as v itself
+    (`MLP.value_and_divergence`); where it has more, D products with the Jacobian. A copy from
+    `with_log_det_estimates` has in its place Hutchinson's estimate `eᵀ (∂v/∂x) e`, e of random
     signs, for one product: the log-determinant is then an unbiased estimate, and no longer exact.
 
     Gradients are those of the steps that were taken (`discretised`), from a few of which the
@@ -70,7 +69,7 @@ class ContinuousFlow(Transform):
         context_size: int = 0,
         rngs: nnx.Rngs,
     ):
-        _diffrax()
+        _solver()
         if not 0 < tolerance < 1:
             raise ValueError(
                 f"ContinuousFlow got tolerance {tolerance}, expected a number between 0 and 1."
@@ -93,8 +92,7 @@ class ContinuousFlow(Transform):
 
     def velocity(self, t: jax.Array, x: jax.Array, context: jax.Array | None = None) -> jax.Array:
         """`v(t, x, c): [..., D]` of `t: [...]`, `x: [..., D]` and `context: [..., C]`."""
-        t = jnp.broadcast_to(t, x.shape[:-1])[..., None].astype(x.dtype)
-        return self.net(jnp.concatenate([x, t], -1), context)
+        return self.net(_beside(x, t), context)
 
     def matching_loss(
         self, x: jax.Array, z: jax.Array, t: jax.Array, context: jax.Array | None = None
@@ -138,55 +136,42 @@ class ContinuousFlow(Transform):
             keys = event_keys(jax.random.wrap_key_data(self.noise_key[...]), x)
             noise = jax.vmap(lambda key: jax.random.rademacher(key, (dim,), dtype))(keys)
 
-        def one(x, context, noise):
-            return self._solve_one(x, context, noise, start, end)
+        graph, state = nnx.split(self)
+        divergence_weight = None if noise is not None else self.net.divergence_weight()
 
-        z, log_det = jax.vmap(one)(x, context, noise)
+        def field(t, y, shared, own):
+            (state, divergence_weight), (context, noise) = shared, own
+            layer, x = nnx.merge(graph, state), y[0]
+            if divergence_weight is not None:
+                return layer.net.value_and_divergence(_beside(x, t), divergence_weight, context)
+            v, product = jax.linearize(lambda x: layer.velocity(t, x, context), x)
+            if noise is not None:
+                return v, (noise * product(noise)).sum(-1)
+            eye = jnp.eye(dim, dtype=x.dtype)
+            columns = jax.vmap(lambda row: product(jnp.broadcast_to(row, x.shape)))(eye)
+            return v, jnp.einsum("i...i->...", columns)
+
+        solver = _solver()
+        solve = {"discretised": solver.solve, "adjoint": solver.solve_by_adjoint}[self.gradient]
+        tolerance = max(self.tolerance, 8 * float(jnp.finfo(dtype).eps))
+        y = x, jnp.zeros(len(x), dtype)
+        shared, own = (state, divergence_weight), (context, noise)
+        z, log_det = solve(field, start, end, tolerance, y, shared, own)
         return z.reshape(*shape, dim), log_det.reshape(shape)
 
-    def _solve_one(self, x, context, noise, start: float, end: float):
-        diffrax = _diffrax()
-        graph, state = nnx.split(self)
-        leaves, structure = jax.tree.flatten(state)
 
-        def field(t, y, arguments):
-            leaves, context, noise = arguments
-            layer = nnx.merge(graph, jax.tree.unflatten(structure, leaves))
-            f = lambda x: layer.velocity(t, x, context)  # noqa: E731
-            v, product = jax.linearize(f, y[0])
-            if noise is not None:
-                return v, noise @ product(noise)
-            return v, jnp.trace(jax.vmap(product)(jnp.eye(len(v), dtype=v.dtype)))
-
-        tolerance = max(self.tolerance, 8 * float(jnp.finfo(x.dtype).eps))
-        times = jnp.array([start, end], x.dtype)
-        adjoints = {
-            "discretised": diffrax.RecursiveCheckpointAdjoint,
-            "adjoint": diffrax.BacksolveAdjoint,
-        }
-        solution = diffrax.diffeqsolve(
-            diffrax.ODETerm(field),
-            diffrax.Tsit5(),
-            times[0],
-            times[1],
-            0.1 * (times[1] - times[0]),
-            (x, jnp.zeros((), x.dtype)),
-            (leaves, context, noise),
-            stepsize_controller=diffrax.PIDController(rtol=tolerance, atol=tolerance),
-            adjoint=adjoints[self.gradient](),
-            max_steps=MAX_STEPS,
-            throw=False,
-        )
-        solved = solution.result == diffrax.RESULTS.successful
-        return jax.tree.map(lambda a: jnp.where(solved, a[0], jnp.nan), solution.ys)
+def _beside(x: jax.Array, t: jax.Array) -> jax.Array:
+    """`[..., D + 1]`: `x: [..., D]` and the time `t: [...]`, which may be one for all."""
+    t = jnp.broadcast_to(t, x.shape[:-1])[..., None].astype(x.dtype)
+    return jnp.concatenate([x, t], -1)
 
 
-def _diffrax():
+def _solver():
     try:
-        import diffrax
+        from flowzoo.transforms.continuous import solver
     except ImportError:
         raise ImportError(
             "ContinuousFlow needs diffrax, which is not installed: pip install "
             "'flowzoo[continuous]', or pip install diffrax."
         ) from None
-    return diffrax
+    return solver
