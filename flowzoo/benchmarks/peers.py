@@ -4,11 +4,12 @@
         [--what=log_prob,train_step,sample,epoch] [--dim=63] [--batch=1000] [--samples=100]
         [--processor_time]
 
-The flows are those of `flowzoo.benchmarks.peer_flows`: MAF and NSF of 5 layers and couplings of 10,
-512 hidden units, float32. log_prob and one Adam step of `--batch` points and `--samples` samples,
-all in `--dim` dimensions; and an epoch of MAF: 100,000 points in 6 dimensions, batches of 100, by
-the library's own training loop, `flowjax.train.fit_to_data` for one; for PyTorch by slices of a
-random permutation. All in one process with as many threads each as there are cores, taking turns; a
+The flows are those of `flowzoo.benchmarks.peer_flows`, MAF and NSF of 5 layers and couplings of 10
+with 512 hidden units, and the other families, of `flowzoo.benchmarks.peer_families`; all in
+float32. log_prob and one Adam step of `--batch` points and `--samples` samples, all in `--dim`
+dimensions; and an epoch of MAF: 100,000 points in 6 dimensions, batches of 100, by the library's
+own training loop, `flowjax.train.fit_to_data` for one; for PyTorch by slices of a random
+permutation. All in one process with as many threads each as there are cores, taking turns; a
 library that cannot be imported is reported and left out. Where other programs use the cores too,
 the time of the processors is the one to compare.
 """
@@ -21,9 +22,9 @@ import jax
 import numpy as np
 
 from flowzoo import command_line
-from flowzoo.benchmarks import peer_models
-from flowzoo.benchmarks.peer_flows import FLOWS
+from flowzoo.benchmarks import peer_families, peer_flows, peer_models
 
+FLOWS = peer_flows.FLOWS | peer_families.FLOWS
 REFERENCE = "flowzoo"
 LIBRARIES = list(dict.fromkeys(name for builders in FLOWS.values() for name in builders))
 WHAT = ("log_prob", "train_step", "sample", "epoch")

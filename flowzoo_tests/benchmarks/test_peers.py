@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from flowzoo.benchmarks import peer_flows, peer_models, peers
+from flowzoo.benchmarks import peer_families, peer_flows, peer_models, peers
 
 
 def test_table_of_every_call(monkeypatch, capsys):
@@ -38,11 +38,20 @@ def test_a_library_that_cannot_be_imported_is_left_out(caplog):
 
 def test_a_density_that_depends_on_the_batch_is_refused():
     class Wrong:
+        random = False
+
         def log_prob(self, x):
             return np.arange(len(x), dtype=float)
 
     with pytest.raises(ArithmeticError, match="log_prob"):
         peer_models.check_density(Wrong(), 2)
+
+
+@pytest.mark.parametrize("name", sorted(peer_families.FLOWS))
+def test_the_families_that_are_timed_are_densities(name):
+    if name == "continuous":
+        pytest.importorskip("diffrax")
+    peer_models.check_density(peer_families.FLOWS[name]["flowzoo"](3), 3)
 
 
 def test_unknown_names_are_refused():
