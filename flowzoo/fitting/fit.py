@@ -160,7 +160,7 @@ def fit(
         num_parameters=num_parameters(raw),
         training={
             "command": "flowzoo.fit",
-            "wall_seconds": round(trained.wall_seconds, 1),
+            "wall_seconds": round(trained.spent.seconds, 1),
             "epochs": trained.epochs,
             "best_epoch": trained.best_epoch,
         },

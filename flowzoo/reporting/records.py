@@ -38,6 +38,7 @@ class Record:
       best_epoch: which of them was tested.
       seed: of the run.
       wall_seconds: of training.
+      processor_seconds: of training, of all cores together.
       device: what it ran on, in words.
       command: that trains it again.
       commit: of flowzoo.
@@ -66,6 +67,7 @@ class Record:
     best_epoch: int | None = None
     seed: int | None = None
     wall_seconds: float | None = None
+    processor_seconds: float | None = None
     device: str | None = None
     command: str | None = None
     commit: str | None = None

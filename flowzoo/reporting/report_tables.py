@@ -81,10 +81,20 @@ def _row(record: Record) -> list[str | None]:
         figure(row) if row and not record.limit else None,
         None if record.num_parameters is None else f"{record.num_parameters:,}",
         None if record.epochs is None else f"{record.epochs}{best}",
-        None if record.wall_seconds is None else duration(record.wall_seconds),
+        _time(record),
         record.device,
         f"`{record.command}`" if record.command else None,
     ]
+
+
+def _time(record: Record) -> str | None:
+    if record.wall_seconds is None:
+        return None
+    on_the_wall = duration(record.wall_seconds)
+    # Beside an accelerator the processor only waits.
+    if record.processor_seconds is None or not (record.device or "").startswith("CPU"):
+        return on_the_wall
+    return f"{on_the_wall} ({duration(record.processor_seconds)} of cores)"
 
 
 def to_markdown(found: Tables) -> str:

@@ -22,7 +22,7 @@ from flowzoo.reporting import plots
 from flowzoo.reporting.published import PUBLISHED_MCC, comparison
 from flowzoo.training.devices import is_main_process
 from flowzoo.training.evaluation import evaluation_key, test_results
-from flowzoo.training.loop import load_data, train
+from flowzoo.training.loop import Spent, load_data, train
 from flowzoo.training.metrics import add_picture, read_metrics
 from flowzoo.training.workdir import RESULTS, write_json
 from flowzoo.transforms import Whiten
@@ -142,7 +142,7 @@ def finish(
     *,
     epochs: int,
     best_epoch: int,
-    wall_seconds: float,
+    spent: Spent,
 ) -> dict[str, Any]:
     """Tests the flow, writes `results.json`, `samples.png` and `curve.png`; returns the results.
 
@@ -155,7 +155,8 @@ def finish(
         "epochs": epochs,
         "best_epoch": best_epoch,
         "seed": config.seed,
-        "wall_seconds": round(wall_seconds, 1),
+        "wall_seconds": round(spent.seconds, 1),
+        "processor_seconds": round(spent.processor_seconds, 1),
         "device": device_name(),
         "command": command(),
         "commit": commit(),
@@ -200,5 +201,5 @@ def train_and_evaluate(config: config_dict.ConfigDict, workdir: epath.PathLike) 
         epath.Path(workdir),
         epochs=trained.epochs,
         best_epoch=trained.best_epoch,
-        wall_seconds=trained.wall_seconds,
+        spent=trained.spent,
     )

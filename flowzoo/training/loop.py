@@ -243,13 +243,20 @@ class Run:
         return merge(self.graph, devices.to_host(best))
 
 
+class Spent(NamedTuple):
+    """Seconds on the wall, and of all processors of the main process together."""
+
+    seconds: float
+    processor_seconds: float
+
+
 class Trained(NamedTuple):
     """What a run ends with: the flow with the best validation likelihood, and how it got there."""
 
     flow: Flow
     epochs: int
     best_epoch: int
-    wall_seconds: float
+    spent: Spent
 
 
 def train(config: config_dict.ConfigDict, dataset: Dataset, workdir: epath.PathLike) -> Trained:
@@ -265,14 +272,14 @@ def train(config: config_dict.ConfigDict, dataset: Dataset, workdir: epath.PathL
             else:
                 state = checkpoints.restore(run.place(run.flow))
             with signals.caught() as signal_number:
-                state, seconds = _train(run, state, checkpoints, workdir, signal_number)
+                state, spent = _train(run, state, checkpoints, workdir, signal_number)
         finally:
             checkpoints.close()
     return Trained(
         flow=run.best_flow(state),
         epochs=int(state.step) // run.steps_per_epoch,
         best_epoch=int(state.best.epoch),
-        wall_seconds=seconds,
+        spent=spent,
     )
 
 
@@ -282,7 +289,7 @@ def _train(
     checkpoints: Checkpoints,
     workdir: epath.Path,
     signal_number: Callable[[], int],
-) -> tuple[TrainState, float]:
+) -> tuple[TrainState, Spent]:
     config, first_step = run.config, int(state.step)
     main = devices.is_main_process()
     writer = MetricsWriter(workdir, first_step) if main else None
@@ -293,7 +300,7 @@ def _train(
             file=sys.stderr,
         )
     progress = Progress(run.num_steps, config.num_epochs, first_step, main)
-    clock = _Clock(writer.seconds if main else 0.0)
+    clock = _Clock(writer.seconds, writer.processor_seconds) if main else _Clock(0.0, 0.0)
     compile_seconds = run.compile_steps(state) if run.num_steps else 0.0
     order, order_epoch = None, -1
     step, steps_per_second, last_save = first_step, 0.0, time.monotonic()
@@ -315,8 +322,8 @@ def _train(
         except NonFinite as error:
             raise diverged(int(state.step) - 1, str(error)) from None
         if main:
-            seconds = {"seconds": clock.seconds(), "compile_seconds": compile_seconds}
-            writer.write(record | norms | seconds)
+            spent = clock.spent()._asdict() | {"compile_seconds": compile_seconds}
+            writer.write(record | norms | spent)
             progress.report(record)
         return state
 
@@ -372,17 +379,18 @@ def _train(
         progress.close()
         if main:
             writer.close()
-    return state, clock.seconds()
+    return state, clock.spent()
 
 
 class _Clock:
-    """Seconds that the run has taken, those before an interruption included."""
+    """What the run has taken, what it took before an interruption included."""
 
-    def __init__(self, before: float):
-        self.began = time.monotonic() - before
+    def __init__(self, seconds: float, processor_seconds: float):
+        self.began = time.monotonic() - seconds
+        self.processor_began = time.process_time() - processor_seconds
 
-    def seconds(self) -> float:
-        return time.monotonic() - self.began
+    def spent(self) -> Spent:
+        return Spent(time.monotonic() - self.began, time.process_time() - self.processor_began)
 
 
 def _out_of_patience(run: Run, state: TrainState) -> bool:

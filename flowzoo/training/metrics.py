@@ -32,7 +32,10 @@ class MetricsWriter:
     def __init__(self, workdir: epath.Path, step: int):
         self.path = workdir / METRICS
         kept = [record for record in read_metrics(workdir) if record["step"] <= step]
-        self.seconds = kept[-1]["seconds"] if kept else 0.0
+        last = kept[-1] if kept else {}
+        # Of the run so far.
+        self.seconds = last.get("seconds", 0.0)
+        self.processor_seconds = last.get("processor_seconds", 0.0)
         self.path.write_text("".join(json.dumps(record) + "\n" for record in kept))
         self.events = SummaryWriter(str(workdir), purge_step=step + 1)
 

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import pytest
@@ -64,6 +65,14 @@ def test_ours_stand_beside_the_published(write, tmp_path):
     assert "relative gradient" not in rows and "RQ-NSF (C)" in rows
     order = [row[0] for row in found["power"]]
     assert order.index("RQ-NSF (AR)") < order.index(ours[0]) < order.index("MADE MoG")
+
+
+def test_the_time_of_cores_is_given_where_they_did_the_work(write, tmp_path):
+    write("a", "power", "maf5", 0.2)
+    for device, time in (("CPU (x86_64, 1 core)", "2.5 h (25 min of cores)"), ("H100", "2.5 h")):
+        (run,) = collect([str(tmp_path)])
+        run = dataclasses.replace(run, processor_seconds=1500.0, device=device)
+        assert [row[5] for row in tables([run])["power"] if row[1]] == [time]
 
 
 def test_both_sources_of_cifar10_stand_beside_the_published_figures():
