@@ -1,12 +1,13 @@
 """What the learned elementwise maps cost, beside the splines of other libraries.
 
     python -m flowzoo.benchmarks.elementwise [--batch=1000] [--dims=63] [--bins=8] [--layers=4]
-        [--peers=flowjax,nflows,zuko]
+        [--peers=flowjax,nflows,zuko] [--processor_time]
 
 A stack of maps, each with one function for each of D coordinates, on a batch of normal numbers:
 values and log-determinants; value and gradient of `Σ z²/2 − log_det`, in the input and all
 parameters; and the inverse. The layers run in a loop, as the layers of a deep flow do. The programs
-take turns; the times are medians in milliseconds for one layer.
+take turns; the times are medians in milliseconds for one layer. The spline also runs on single
+events, over which `jax.vmap` maps each layer.
 
 The splines of flowjax, nflows and zuko have as many bins, and random parameters too; only
 what is installed is timed.
@@ -14,6 +15,7 @@ what is installed is timed.
 
 from collections.abc import Callable
 import importlib.util
+import time
 
 from absl import flags
 from flax import nnx
@@ -42,19 +44,28 @@ def maps(dim: int, bins: int) -> dict[str, Callable[[], T.Transform]]:
     }
 
 
-def programs(make: Callable[[], T.Transform], x: np.ndarray, layers: int) -> dict[str, Program]:
-    """The three programs of a map of the zoo, its parameters near those that it starts with."""
+def programs(
+    make: Callable[[], T.Transform], x: np.ndarray, layers: int, *, mapped: bool = False
+) -> dict[str, Program]:
+    """The three programs of a map of the zoo, its parameters near those that it starts with.
+
+    Args:
+      mapped: whether `jax.vmap` maps each layer over single events, in place of a batch.
+    """
     graph, state = nnx.split(make())
     rng = np.random.default_rng(0)
     stacked = jax.tree.map(
         lambda a: jnp.asarray(a + 0.3 * rng.normal(size=(layers, *a.shape)), a.dtype), state
     )
-    return _jax_programs(
-        lambda s, x: nnx.merge(graph, s).forward_and_log_det(x),
-        lambda s, z: nnx.merge(graph, s).inverse_and_log_det(z),
-        stacked,
-        jnp.asarray(x, jnp.float32),
-    )
+
+    def layer(method: str):
+        def apply(state, x):
+            return getattr(nnx.merge(graph, state), method)(x)
+
+        return jax.vmap(apply, (None, 0)) if mapped else apply
+
+    forward, inverse = layer("forward_and_log_det"), layer("inverse_and_log_det")
+    return _jax_programs(forward, inverse, stacked, jnp.asarray(x, jnp.float32))
 
 
 def _jax_programs(forward, inverse, stacked, x) -> dict[str, Program]:
@@ -194,11 +205,14 @@ def main(argv: list[str]) -> None:
     dim, bins, layers = _DIMS.value, _BINS.value, _LAYERS.value
     x = np.random.default_rng(1).normal(size=(_BATCH.value, dim))
     found = {name: programs(make, x, layers) for name, make in maps(dim, bins).items()}
+    spline = maps(dim, bins)["spline"]
+    found["spline, by jax.vmap over events"] = programs(spline, x, layers, mapped=True)
     for peer in _PEERS.value:
         if peer and importlib.util.find_spec(peer):
             found[f"spline of {peer}"] = PEER_PROGRAMS[peer](dim, bins, x, layers)
     timed = {(name, what): of[what] for name, of in found.items() for what in WHAT}
-    times = interleaved(timed, repeats=_REPEATS.value)
+    clock = time.process_time if _PROCESSOR.value else time.perf_counter
+    times = interleaved(timed, repeats=_REPEATS.value, clock=clock)
     rows = [
         [name, *(f"{1e3 * np.median(times[name, what]) / layers:.2f}" for what in WHAT)]
         for name in found
@@ -213,4 +227,5 @@ if __name__ == "__main__":
     _LAYERS = flags.DEFINE_integer("layers", 4, "Maps in a stack.", lower_bound=1)
     _REPEATS = flags.DEFINE_integer("repeats", 7, "Rounds of measurements.", lower_bound=1)
     _PEERS = flags.DEFINE_list("peers", list(PEERS), "Other libraries, if they are installed.")
+    _PROCESSOR = flags.DEFINE_bool("processor_time", False, "Not the time of a clock on the wall.")
     command_line.run(main)

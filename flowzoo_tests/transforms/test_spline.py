@@ -1,5 +1,8 @@
-"""Elementwise splines in their tails."""
+"""Elementwise splines: their tails, and their bins for batches and single events."""
 
+import functools
+
+from flax import nnx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -75,6 +78,49 @@ def test_bins_are_selected_as_they_are_gathered(x64):
             jax.grad(lambda w: weighted(bins._replace(width=w)))(bins.width),
         )
 
-    selected, gathered = results(splines._selected), results(splines._gathered)
-    for a, b in zip(jax.tree.leaves(selected), jax.tree.leaves(gathered), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-13)
+    def one_by_one(bins, edges, at):
+        rows = jax.tree.map(jnp.transpose, bins)
+        return jax.vmap(functools.partial(splines._selected_for_one, rows, edges.T), 1, 1)(at)
+
+    gathered = jax.tree.leaves(results(splines._gathered))
+    for lookup in (splines._selected, one_by_one):
+        for a, b in zip(jax.tree.leaves(results(lookup)), gathered, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("method", ["forward_and_log_det", "inverse_and_log_det"])
+def test_events_by_vmap_have_the_values_and_gradients_of_a_batch(method, x64):
+    """Also where each event has a spline of its own, and second derivatives."""
+    num_events, dim = 4, 3
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(4 * rng.normal(size=(num_events, dim)))
+    graph, state = nnx.split(RationalQuadraticSpline((dim,), num_bins=3, bound=3.0))
+    state = jax.tree.map(lambda a: jnp.asarray(rng.normal(size=a.shape)), state)
+
+    def value(state, x):
+        b, log_det = getattr(nnx.merge(graph, state), method)(x)
+        return jnp.sin(b).sum(-1) + log_det**2
+
+    def gradients(value):
+        return jax.jit(jax.value_and_grad(lambda *args: value(*args).sum(), (0, 1)))
+
+    expected = gradients(value)(state, x)
+    assert_close(gradients(jax.vmap(value, (None, 0)))(state, x), expected)
+
+    own = jax.tree.map(lambda a: jnp.stack([a] * num_events), state)
+    values, (of_states, of_x) = jax.jit(jax.vmap(jax.value_and_grad(value, (0, 1))))(own, x)
+    summed = jax.tree.map(lambda a: a.sum(0), of_states)
+    assert_close((values.sum(), (summed, of_x)), expected)
+    forwards = jax.jit(jax.vmap(jax.jacfwd(value, (0, 1)), (None, 0)))(state, x)
+    assert_close(forwards, (of_states, of_x))
+
+    events = jnp.arange(num_events)
+    # The Hessian of a sum over events has that of each event on its diagonal.
+    together = jax.jit(jax.hessian(lambda x: value(state, x).sum()))(x)
+    each = jax.jit(jax.vmap(jax.hessian(value, 1), (None, 0)))(state, x)
+    assert_close(each, together[events, :, events])
+
+
+def assert_close(found, expected):
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-11)

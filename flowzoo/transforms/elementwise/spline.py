@@ -51,6 +51,15 @@ def _gathered(bins: Bin, edges: jax.Array, at: jax.Array) -> Bin:
     return Bin(*(found[..., i] for i in range(len(bins))))
 
 
+def _through(bins: Bin, edges: jax.Array, at: jax.Array) -> Bin:
+    """As `_gathered`, by going through the bins, on the first axis; the others broadcast."""
+    found = [jnp.broadcast_to(b[0], at.shape) for b in bins]
+    for k, edge in enumerate(edges):
+        past = at >= edge
+        found = [jnp.where(past, b[k + 1], f) for b, f in zip(bins, found, strict=True)]
+    return Bin(*found)
+
+
 @jax.custom_jvp
 def _selected(bins: Bin, edges: jax.Array, at: jax.Array) -> Bin:
     """As `_gathered`, by going through the bins.
@@ -58,11 +67,7 @@ def _selected(bins: Bin, edges: jax.Array, at: jax.Array) -> Bin:
     The numbers of one coordinate lie side by side in memory and share its bins, so that a
     processor compares and selects many at once.
     """
-    found = [jnp.broadcast_to(b[:, :1], at.shape) for b in bins]
-    for k in range(edges.shape[1]):
-        past = at >= edges[:, k, None]
-        found = [jnp.where(past, b[:, k + 1, None], f) for b, f in zip(bins, found, strict=True)]
-    return Bin(*found)
+    return _through(jax.tree.map(lambda b: b.T[..., None], bins), edges.T[..., None], at)
 
 
 @functools.partial(_selected.defjvp, symbolic_zeros=True)
@@ -81,6 +86,55 @@ def _selected_jvp(primals, tangents):
     return found, jax.tree.map(tangent, tangents[0], found)
 
 
+@jax.custom_jvp
+def _selected_for_one(bins: Bin, edges: jax.Array, at: jax.Array) -> Bin:
+    """As `_selected` for one event `at: [D]`, with `bins: [K, D]` and `edges: [K − 1, D]`.
+
+    Where `jax.vmap` maps over events, the coordinates lie side by side in memory.
+    """
+    return _through(bins, edges, at)
+
+
+@functools.partial(_selected_for_one.defjvp, symbolic_zeros=True)
+def _selected_for_one_jvp(primals, tangents):
+    """Linear in the bins, as a loop through them, whose transpose sums over events bin by bin."""
+    bins, edges, at = primals
+    found = _selected_for_one(bins, edges, at)
+    if all(isinstance(tangent, SymbolicZero) for tangent in tangents[0]):
+        return found, jax.tree.map(jnp.zeros_like, found)
+
+    # To compare again is faster than to keep what was found, in a loop over layers by far.
+    @functools.partial(jax.checkpoint, prevent_cse=False)
+    def pass_edge(found, row):
+        edge, of_bin = row
+        past = at >= edge
+        return jax.tree.map(lambda b, f: jnp.where(past, b, f), of_bin, found), None
+
+    of_bins = Bin(
+        *(
+            jnp.zeros_like(b) if isinstance(tangent, SymbolicZero) else tangent
+            for tangent, b in zip(tangents[0], bins, strict=True)
+        )
+    )
+    first = jax.tree.map(lambda b: b[0], of_bins)
+    rest = jax.tree.map(lambda b: b[1:], of_bins)
+    return found, jax.lax.scan(pass_edge, first, (edges, rest))[0]
+
+
+def _apart(function: Callable, bins: Bin, *args):
+    """`function(bins, *args)`, computed once.
+
+    XLA's CPU backend would put all of it into each loop that uses a result. It does not look into
+    branches; the other one is never taken, as widths and heights are positive.
+    """
+    shapes = jax.eval_shape(function, bins, *args)
+
+    def not_a_number(*_):
+        return jax.tree.map(lambda a: jnp.full(a.shape, jnp.nan, a.dtype), shapes)
+
+    return jax.lax.cond(bins.width[0, 0] > 0, function, not_a_number, bins, *args)
+
+
 def _piecewise(function: Callable, at: jax.Array, knots: Knots, marks: jax.Array):
     """`function(at, first, last, bin)` with the outermost knots and the bin that holds each number.
 
@@ -90,31 +144,42 @@ def _piecewise(function: Callable, at: jax.Array, knots: Knots, marks: jax.Array
       knots: arrays `[D, K + 1]`.
       marks: of these, the one that `at` lies between.
     """
+    if marks.shape[1] - 1 <= SELECTED_BINS and at.ndim == 1:
+        return _piecewise_for_one(function, at, knots, marks)
 
-    def apply(lookup, at, bins, first, last, edges):
+    def apply(lookup, bins, at, first, last, edges):
         of = lookup(bins, *jax.lax.stop_gradient((edges, at)))
         return function(at, first, last, of)
 
-    def apart(at, bins, *rest):
-        # XLA's CPU backend would put all of this into each loop that uses a result. It does not
-        # look into branches; the other one is never taken, as widths and heights are positive.
-        def not_a_number(at, *_):
-            return jnp.full_like(at, jnp.nan), jnp.full_like(at, jnp.nan)
-
-        selected = functools.partial(apply, _selected)
-        return jax.lax.cond(bins.width[0, 0] > 0, selected, not_a_number, at, bins, *rest)
-
     evaluate = gathered = functools.partial(apply, _gathered)
     if marks.shape[1] - 1 <= SELECTED_BINS:
+        selected = functools.partial(_apart, functools.partial(apply, _selected))
         # In a loop over layers, to keep what lies between takes longer than to compute it again.
         evaluate = jax.checkpoint(
-            functools.partial(jax.lax.platform_dependent, cpu=apart, default=gathered),
+            functools.partial(jax.lax.platform_dependent, cpu=selected, default=gathered),
             prevent_cse=False,
         )
     columns = at.reshape(-1, at.shape[-1]).T
     first, last = (Knots(*(a[:, i, None] for a in knots)) for i in (0, -1))
-    found = evaluate(columns, _bins(knots), first, last, marks[:, 1:-1])
+    found = evaluate(_bins(knots), columns, first, last, marks[:, 1:-1])
     return tuple(a.T.reshape(at.shape) for a in found)
+
+
+def _piecewise_for_one(function: Callable, at: jax.Array, knots: Knots, marks: jax.Array):
+    """`_piecewise` of one event, `at: [D]`, which `jax.vmap` may make many."""
+
+    def gathered(bins, edges, at):
+        return jax.tree.map(lambda a: a[:, 0], _gathered(bins, edges, at[:, None]))
+
+    def selected(bins, edges, at):
+        return _apart(_selected_for_one, jax.tree.map(jnp.transpose, bins), edges.T, at)
+
+    bins, edges = _bins(knots), marks[:, 1:-1]
+    of = jax.lax.platform_dependent(
+        bins, *jax.lax.stop_gradient((edges, at)), cpu=selected, default=gathered
+    )
+    first, last = (Knots(*(a[:, i] for a in knots)) for i in (0, -1))
+    return jax.checkpoint(function)(at, first, last, of)
 
 
 def _evaluate(x: jax.Array, first: Knots, last: Knots, of: Bin):
