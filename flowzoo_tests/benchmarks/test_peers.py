@@ -36,6 +36,16 @@ def test_a_library_that_cannot_be_imported_is_left_out(caplog):
     assert list(models) == ["flowzoo"]
 
 
+def test_what_a_library_does_not_offer_is_left_out(caplog):
+    def missing():
+        raise NotImplementedError("there is no inverse")
+
+    assert (
+        not peers.is_offered("x", missing) and "x is left out: there is no inverse" in caplog.text
+    )
+    assert peers.is_offered("x", lambda: None)
+
+
 def test_a_density_that_depends_on_the_batch_is_refused():
     class Wrong:
         random = False
