@@ -15,6 +15,8 @@ those of normflows a series of 20 exact traces. In `residual_estimated` both are
 normflows' from series of fewer terms.
 """
 
+import functools
+
 from flax import nnx
 import jax
 import jax.numpy as jnp
@@ -61,7 +63,14 @@ def flowjax_planar(dim: int) -> JaxModel:
 def flowjax_bnaf(dim: int) -> JaxModel:
     from flowjax.distributions import Normal
     from flowjax.flows import block_neural_autoregressive_flow
+    from flowjax.root_finding import elementwise_autoregressive_bisection, root_finder_to_inverter
 
+    # Its default search gives up on untrained networks.
+    bisection = functools.partial(
+        elementwise_autoregressive_bisection,
+        lower=-jnp.full(dim, 10.0),
+        upper=jnp.full(dim, 10.0),
+    )
     return flowjax_model(
         block_neural_autoregressive_flow(
             jax.random.key(0),
@@ -69,6 +78,7 @@ def flowjax_bnaf(dim: int) -> JaxModel:
             nn_depth=len(BNAF_UNITS),
             nn_block_dim=BNAF_UNITS[0],
             flow_layers=BNAF_LAYERS,
+            inverter=root_finder_to_inverter(bisection),
         )
     )
 
