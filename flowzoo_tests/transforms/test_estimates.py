@@ -58,6 +58,18 @@ def test_the_estimates_are_unbiased(name, value, x64):
     assert float(jax.tree.leaves(found)[0].std(0).min()) > 0.01
 
 
+@pytest.mark.parametrize("shape", [(4, 4), (3, 5), (5, 3)])
+def test_the_spectral_norm_and_its_gradient(shape, x64):
+    from flowzoo.transforms.residual.contraction import spectral_norm
+
+    w = np.random.default_rng(0).normal(size=shape)
+    u, s, v = np.linalg.svd(w)
+    norm, gradient = jax.value_and_grad(spectral_norm)(jnp.asarray(w))
+    np.testing.assert_allclose(norm, s[0], rtol=1e-12)
+    np.testing.assert_allclose(gradient, np.outer(u[:, 0], v[0]), atol=1e-12)
+    assert bool(jnp.isfinite(jax.grad(spectral_norm)(jnp.zeros(shape))).all())
+
+
 def test_layers_of_a_stack_draw_their_own_noise():
     block = LAYERS["residual"](nnx.Rngs(0))
     flow = T.with_log_det_estimates(T.Chain([block, T.Stack([block, block])]), jax.random.key(0))
