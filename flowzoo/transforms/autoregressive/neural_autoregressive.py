@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from flowzoo.nets.mixture_outputs import num_outputs, spread_means
-from flowzoo.numerics.mixture_tails import mixture_tails
+from flowzoo.numerics.mixture_tails import logistic_mixture_tails
 from flowzoo.numerics.root_finding import invert_increasing
 from flowzoo.numerics.smooth import bounded_log_scale
 from flowzoo.transforms.autoregressive.masked_autoregressive import Autoregressive
@@ -38,9 +38,7 @@ class NeuralAutoregressive(Autoregressive):
     def value_and_log_slope(self, x, y):
         log_weight, mean, log_slope = _units(y)
         u = jnp.exp(log_slope) * (x[..., None, :] - mean)
-        # The hazard of a logistic distribution is its upper tail.
-        parts = log_weight, -log_slope, jax.nn.log_sigmoid, lambda u: jax.nn.log_sigmoid(-u)
-        lower, upper, log_rate = mixture_tails(u, *parts, axis=-2)
+        lower, upper, log_rate = logistic_mixture_tails(u, log_weight, -log_slope, axis=-2)
         return lower - upper, log_rate - jnp.maximum(lower, upper)
 
     def invert(self, z, y):

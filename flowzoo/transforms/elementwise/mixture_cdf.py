@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import special
 
-from flowzoo.numerics.mixture_tails import mixture_tails
+from flowzoo.numerics.mixture_tails import logistic_mixture_tails
 from flowzoo.numerics.normal import log_hazard, log_ndtr, normal_quantile
 from flowzoo.transforms.elementwise.nonlinearities import Elementwise
 from flowzoo.transforms.elementwise.spline import QUANTILE_ROWS, check_init
@@ -50,9 +50,7 @@ class MixtureCDF(Elementwise):
     def value_and_log_slope(self, x):
         log_weight, log_scale = jax.nn.log_softmax(self.logits[...]), self.log_scale[...]
         u = (x[..., None] - self.mean[...]) * jnp.exp(-log_scale)
-        # The hazard of a logistic distribution is its upper tail.
-        parts = log_weight, log_scale, jax.nn.log_sigmoid, lambda u: jax.nn.log_sigmoid(-u)
-        lower, upper, log_rate = mixture_tails(u, *parts, axis=-1)
+        lower, upper, log_rate = logistic_mixture_tails(u, log_weight, log_scale, axis=-1)
         z = normal_quantile(lower, upper)
         return z, log_rate - log_hazard(-jnp.abs(z))
 
