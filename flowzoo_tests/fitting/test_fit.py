@@ -161,13 +161,17 @@ def test_few_rows_are_fitted_in_as_many_steps_as_many_rows():
 def test_two_tight_classes_are_not_widened():
     rng = np.random.default_rng(0)
     data = np.sign(rng.normal(size=(400, 1))) + 0.01 * rng.normal(size=(400, 1))
-    with pytest.warns(UserWarning, match="fall into groups"):
-        flow = flowzoo.fit(data)
-    x = flow.sample(jax.random.key(0), 20_000)
-    off = x - np.sign(x)
-    assert np.mean(np.abs(off) > 0.05) < 0.02
-    low, high = np.percentile(off, [16, 84])
-    assert (high - low) / 2 < 0.013
+    strays = []
+    for seed in range(3):
+        with pytest.warns(UserWarning, match="fall into groups"):
+            flow = flowzoo.fit(data, seed=seed)
+        x = flow.sample(jax.random.key(0), 20_000)
+        off = x - np.sign(x)
+        strays.append(np.mean(np.abs(off) > 0.05))
+        low, high = np.percentile(off, [16, 84])
+        assert (high - low) / 2 < 0.013
+    # Of a single fit it is 0.002 to 0.03, as rounding has it.
+    assert np.median(strays) < 0.01
 
 
 def test_a_workdir_reopens_as_a_run(tmp_path):

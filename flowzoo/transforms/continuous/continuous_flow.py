@@ -168,10 +168,12 @@ def _beside(x: jax.Array, t: jax.Array) -> jax.Array:
 
 def _solver():
     try:
-        from flowzoo.transforms.continuous import solver
+        import diffrax  # noqa: F401
     except ImportError:
         raise ImportError(
             "ContinuousFlow needs diffrax, which is not installed: pip install "
             "'flowzoo[continuous]', or pip install diffrax."
         ) from None
+    from flowzoo.transforms.continuous import solver
+
     return solver
