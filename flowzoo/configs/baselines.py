@@ -95,7 +95,11 @@ def real_nvp_image(image_shape: tuple[int, int, int]) -> dict[str, Any]:
 
 
 def glow(
-    image_shape: tuple[int, int, int], learning_rate: float = 1e-3, **model: Any
+    image_shape: tuple[int, int, int],
+    learning_rate: float = 1e-3,
+    batch_size: int = 50,
+    num_epochs: int = 10,
+    **model: Any,
 ) -> dict[str, Any]:
     """As `baselines`, Glow with small networks; `model` are options that differ."""
 
@@ -104,8 +108,8 @@ def glow(
         model=dict(name="glow", image_shape=image_shape, **model),
         optimizer=IMAGES | dict(learning_rate=learning_rate),
         parameter_average=0.998,
-        batch_size=50,
-        num_epochs=10,
+        batch_size=batch_size,
+        num_epochs=num_epochs,
         smoke=functools.partial(_smallest, num_steps=1),
     )
 
