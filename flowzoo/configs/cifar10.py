@@ -47,6 +47,7 @@ ENTRIES = {
         hidden_channels=32,
         num_blocks=1,
         positions=True,
+        input_bound=3.0,
         pixel_map="spline",
         batch_size=25,
         num_epochs=8,

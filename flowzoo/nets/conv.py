@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from flowzoo.numerics.shapes import check_context
+from flowzoo.numerics.smooth import check_bound, tamed
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
@@ -27,6 +28,7 @@ class ResidualConvNet(nnx.Module):
         images whose parts lie in known places; None for none.
       last_size: 3, or 1 for a last layer that looks at one pixel.
       linear: whether y has a part that is linear in x, such as the mean of a pixel's neighbours.
+      input_bound: as for `MaskedMLP`.
       rngs: draws the kernels.
 
     Raises:
@@ -44,8 +46,11 @@ class ResidualConvNet(nnx.Module):
         position_shape: tuple[int, int] | None = None,
         last_size: int = 3,
         linear: bool = False,
+        input_bound: float | None = None,
         rngs: nnx.Rngs,
     ):
+        check_bound("ResidualConvNet", input_bound)
+        self.input_bound = input_bound
         if last_size not in (1, 3):
             raise ValueError(f"ResidualConvNet got last_size {last_size}, expected 1 or 3.")
         if hidden_channels < 1 or num_blocks < 0:
@@ -102,6 +107,7 @@ class ResidualConvNet(nnx.Module):
 
     def __call__(self, x: jax.Array, context: jax.Array | None = None) -> jax.Array:
         """`y: [..., H, W, out_channels]` of `x: [..., H, W, in_channels]`, `context: [..., C]`."""
+        x = tamed(x, self.input_bound)
         h = self.first(x)
         if self.positions is not None:
             h = h + self.positions[...]

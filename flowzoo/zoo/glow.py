@@ -44,6 +44,7 @@ def glow(
     hidden_channels: int = 64,
     num_blocks: int = 2,
     positions: bool = False,
+    input_bound: float | None = None,
     pixel_map: Record | None = None,
     context: ContextSpec | None = None,
     rngs: nnx.Rngs,
@@ -67,6 +68,9 @@ def glow(
       hidden_channels, num_blocks: of the networks; the source takes 512 channels.
       positions: whether the networks know the place in the image, for images whose parts lie in
         known places; not in the source.
+      input_bound: as for `maf`: without it, twenty-four affine steps of colour images amplify a
+        smooth image in training until it is not finite; not in the source, whose scales are at most
+        one.
       pixel_map: a map of each number by itself that comes first, a record or callable, see
         `flowzoo.zoo.maps`, or None as in the source.
       context: what the flow is conditioned on, None for an unconditional flow.
@@ -118,6 +122,7 @@ def glow(
                     hidden_channels=hidden_channels,
                     num_blocks=num_blocks,
                     positions=positions,
+                    input_bound=input_bound,
                     context_size=context.size if context else 0,
                     rngs=rngs,
                     **options,

@@ -94,6 +94,9 @@ TRANSFORMS = {
     "channel_coupling": lambda rngs: T.ChannelCoupling(
         (2, 2, 3), parity=1, hidden_channels=3, num_blocks=1, rngs=rngs
     ),
+    "bounded_channel_coupling": lambda rngs: T.ChannelCoupling(
+        (2, 2, 3), hidden_channels=3, num_blocks=1, input_bound=0.5, rngs=rngs
+    ),
     "channel_spline_coupling": lambda rngs: T.ChannelSplineCoupling(
         (2, 2, 3), num_bins=3, hidden_channels=3, num_blocks=1, context_size=2, rngs=rngs
     ),

@@ -9,6 +9,7 @@ import flowzoo
 from flowzoo.context import Labels
 from flowzoo.nets.conv import ResidualConvNet
 from flowzoo.transforms import ActNorm, RationalQuadraticSpline, with_modes
+from flowzoo_tests.perturb import perturbed
 
 MODEL = dict(name="glow", image_shape=(8, 4, 1), num_steps=2, hidden_channels=4, num_blocks=1)
 
@@ -46,6 +47,18 @@ def test_networks_may_know_the_place_and_a_map_of_each_pixel_may_come_first():
     assert not any(
         m.positions for _, m in nnx.iter_modules(build()) if isinstance(m, ResidualConvNet)
     )
+
+
+def test_a_bound_of_the_networks_inputs_leaves_data_alone_and_tames_what_lies_far_out():
+    wild, tame = (
+        perturbed(build(num_steps=8, input_bound=bound), scale=0.02) for bound in (None, 3.0)
+    )
+    x = np.random.default_rng(0).normal(size=(20, 32)).astype(np.float32)
+    np.testing.assert_allclose(tame.log_prob(x / 10), wild.log_prob(x / 10), rtol=2e-6)
+    assert not np.all(np.isfinite(wild.log_prob(10 * x)))
+    assert np.all(np.isfinite(tame.log_prob(10 * x)))
+    with pytest.raises(ValueError, match="input_bound -1.0, expected a positive number"):
+        build(input_bound=-1.0)
 
 
 def test_the_relative_rule_reaches_every_convolution():

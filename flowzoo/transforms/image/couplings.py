@@ -19,7 +19,7 @@ class ImageCoupling(Coupling):
     Args:
       event_shape: `(H, W, C)`.
       parity: 0 or 1, which of the two parts is kept.
-      hidden_channels, num_blocks, context_size: of the `ResidualConvNet`.
+      hidden_channels, num_blocks, input_bound, context_size: of the `ResidualConvNet`.
       positions: whether that has a learned number for each place and channel.
       rngs: draws the kernels.
 
@@ -35,6 +35,7 @@ class ImageCoupling(Coupling):
         hidden_channels: int = 32,
         num_blocks: int = 4,
         positions: bool = False,
+        input_bound: float | None = None,
         context_size: int = 0,
         rngs: nnx.Rngs,
     ):
@@ -49,6 +50,7 @@ class ImageCoupling(Coupling):
             num_blocks=num_blocks,
             context_size=context_size,
             position_shape=self.event_shape[:2] if positions else None,
+            input_bound=input_bound,
             rngs=rngs,
         )
 
@@ -133,7 +135,7 @@ class ChannelSplineCoupling(_ChannelHalves, Transform):
       parity: 0 keeps the first half of the channels, 1 the second.
       num_bins: K, at least 2.
       bound: T.
-      hidden_channels, num_blocks, context_size: of the `ResidualConvNet`.
+      hidden_channels, num_blocks, input_bound, context_size: of the `ResidualConvNet`.
       positions: whether that has a learned number for each place and channel.
       rngs: draws the kernels.
 
@@ -153,6 +155,7 @@ class ChannelSplineCoupling(_ChannelHalves, Transform):
         hidden_channels: int = 32,
         num_blocks: int = 2,
         positions: bool = False,
+        input_bound: float | None = None,
         context_size: int = 0,
         rngs: nnx.Rngs,
     ):
@@ -166,6 +169,7 @@ class ChannelSplineCoupling(_ChannelHalves, Transform):
             num_blocks=num_blocks,
             context_size=context_size,
             position_shape=self.event_shape[:2] if positions else None,
+            input_bound=input_bound,
             rngs=rngs,
         )
 
