@@ -75,11 +75,13 @@ class Radial(Transform):
         self.shift = nnx.Param(jnp.zeros(num_groups))
 
     def _groups(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """`x` as `[..., G, g]` and the standardised log-norms `[..., G]`."""
-        x = x.reshape(*x.shape[:-1], self.num_groups, -1)
+        """All groups as rows `[N G, g]` and the standardised log-norms `[..., G]`."""
+        # XLA's CPU backend takes five times as long for sums over the last of three axes.
+        rows = x.reshape(-1, x.shape[-1] // self.num_groups)
         # Below the floor the map is a plain scaling, whose factor a norm of zero would leave open.
-        log_norm = 0.5 * jnp.log(jnp.maximum((x * x).sum(-1), NORM_FLOOR**2))
-        return x, (log_norm - self.mean[...]) / self.scale[...]
+        log_norm = 0.5 * jnp.log(jnp.maximum((rows * rows).sum(-1), NORM_FLOOR**2))
+        log_norm = log_norm.reshape(*x.shape[:-1], self.num_groups)
+        return rows, (log_norm - self.mean[...]) / self.scale[...]
 
     def _knots(self, dtype) -> Knots:
         knots = make_knots(
@@ -93,11 +95,11 @@ class Radial(Transform):
 
     def _apply(self, function, x: jax.Array, sign: int) -> tuple[jax.Array, jax.Array]:
         dtype = jnp.promote_types(x.dtype, jnp.float32)
-        groups, u = self._groups(x.astype(dtype))
+        rows, u = self._groups(x.astype(dtype))
         v, log_slope = function(u, self._knots(dtype))
         log_scale = (v - u) * self.scale[...].astype(dtype)
-        z = groups * jnp.exp(log_scale)[..., None]
-        log_det = (groups.shape[-1] * log_scale + sign * log_slope).sum(-1)
+        z = rows * jnp.exp(log_scale).reshape(-1, 1)
+        log_det = (rows.shape[-1] * log_scale + sign * log_slope).sum(-1)
         return z.reshape(x.shape).astype(x.dtype), log_det.astype(x.dtype)
 
     def forward_and_log_det(self, x, context=None):
