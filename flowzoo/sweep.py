@@ -64,6 +64,7 @@ def run_all(configs: dict, workdir: str) -> dict[str, dict]:
     """
     from etils import epath
 
+    from flowzoo.pretrained.start import starting_flow
     from flowzoo.reporting.results import train_and_evaluate
     from flowzoo.training.loop import load_data, resolved
     from flowzoo.training.workdir import FAILURE, RESULTS, claim, read_json, write_json
@@ -78,7 +79,7 @@ def run_all(configs: dict, workdir: str) -> dict[str, dict]:
         if not (folder / RESULTS).exists() and not (folder / FAILURE).exists():
             outcome = "done"
             try:
-                train_and_evaluate(config, folder)
+                train_and_evaluate(config, folder, start=starting_flow(config, folder))
             except FloatingPointError as error:
                 write_json(folder / FAILURE, {"error": str(error)})
         if (folder / FAILURE).exists():

@@ -38,6 +38,7 @@ def main(argv: list[str]) -> None:
             "process; where the cluster knows it, --distributed alone."
         )
 
+    from flowzoo.pretrained.start import starting_flow
     from flowzoo.reporting.results import describe, train_and_evaluate
     from flowzoo.training.devices import enable_compilation_cache, is_main_process
     from flowzoo.training.workdir import default_workdir
@@ -45,7 +46,7 @@ def main(argv: list[str]) -> None:
     enable_compilation_cache()
     workdir = _WORKDIR.value or default_workdir(config)
     try:
-        results = train_and_evaluate(config, workdir)
+        results = train_and_evaluate(config, workdir, start=starting_flow(config, workdir))
     except jax.errors.JaxRuntimeError as error:
         if jax.process_count() == 1:
             raise

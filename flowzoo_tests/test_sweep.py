@@ -17,7 +17,7 @@ def trained(monkeypatch):
     """A stand-in for training, and the rates that it was called with."""
     rates = []
 
-    def train_and_evaluate(config, workdir):
+    def train_and_evaluate(config, workdir, *, start):
         rates.append(config.optimizer.learning_rate)
         if rates[-1] == 1.0:
             raise FloatingPointError("Training stopped: the likelihood became non-finite.")

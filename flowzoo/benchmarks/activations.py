@@ -18,7 +18,7 @@ import numpy as np
 from flowzoo import command_line, zoo
 from flowzoo.benchmarks.timing import Program, interleaved
 from flowzoo.reporting.tables import markdown
-from flowzoo.training.config import GRADIENTS
+from flowzoo.training.config_checks import GRADIENTS
 from flowzoo.training.state import split
 from flowzoo.training.step import Batch, make_loss
 from flowzoo.transforms.activations import ACTIVATIONS

@@ -1,6 +1,7 @@
 """What a dataset is: three splits in memory, and the invertible map from raw to model space."""
 
 import dataclasses
+import functools
 import math
 from typing import Any
 
@@ -8,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from flowzoo.data.symmetries import Symmetries, symmetries
 from flowzoo.transforms.transform import Transform
 
 # Bounds the temporaries of `model_space`; divides the image sets' sizes, so it compiles once.
@@ -48,7 +50,10 @@ class Dataset:
       num_classes: number of labels, None without labels.
       image_shape: `(H, W, C)` that a raw row is reshaped to for plotting, None if not an image.
       bits_per_dim: whether results are reported in bits per dimension of the raw space too.
-      horizontal_flip: whether training mirrors each image left to right with probability 1/2.
+      patch_shape: `(H, W, C)` of images that a raw row holds without their last number, which is
+        minus the sum of the others; None if it holds whole ones, or none.
+      augmentation: what training does to each image at random, one of
+        `flowzoo.data.symmetries.AUGMENTATIONS`.
       density: what the points were drawn from, with `log_prob(x)` in raw space and `entropy()` in
         nats, where that is known.
       note: in what the data differ from the published ones, if in anything.
@@ -58,7 +63,7 @@ class Dataset:
 
     Raises:
       ValueError: if a split is empty, has another shape than the preprocessing takes, has not one
-        label per row, or holds a number that is not finite.
+        label per row, or holds a number that is not finite, or if the augmentation does not fit.
     """
 
     name: str
@@ -70,7 +75,8 @@ class Dataset:
     num_classes: int | None = None
     image_shape: tuple[int, int, int] | None = None
     bits_per_dim: bool = False
-    horizontal_flip: bool = False
+    patch_shape: tuple[int, int, int] | None = None
+    augmentation: str = "none"
     density: Any = None
     note: str | None = None
     levels: int | None = None
@@ -92,6 +98,7 @@ class Dataset:
                     "expected one label per row."
                 )
             check_finite(split.x, where)
+        _ = self.symmetries
 
     @property
     def raw_shape(self) -> tuple[int, ...]:
@@ -130,18 +137,29 @@ class Dataset:
     def seen_in_training(self, key: jax.Array) -> tuple[jax.Array, np.ndarray | None]:
         """Returns the training split in model space, and the labels of its rows or None.
 
-        Where training mirrors images the mirrored ones follow, `[2 N, *event_shape]`: what is
-        fitted in closed form then sees the distribution that training sees.
+        Where training sees images under symmetries, each row comes twice under different ones,
+        `[2 N, *event_shape]`, all of them being equally frequent: what is fitted in closed form
+        then sees the distribution that training sees.
 
         Args:
           key: of the dequantization noise; unused where `dequantize` is off.
         """
         x, labels = self.train.x, self.train.labels
-        if self.horizontal_flip:
-            images = x.reshape(-1, *self.image_shape)
-            x = np.concatenate([x, images[:, :, ::-1].reshape(x.shape)])
+        group = self.symmetries
+        if group is not None:
+            turns = np.arange(len(x)) % len(group)
+            further = (turns + len(group) // 2) % len(group)
+            x = np.concatenate([np.asarray(group.apply(x, which)) for which in (turns, further)])
             labels = None if labels is None else np.concatenate([labels, labels])
         return self._in_model_space(x, key), labels
+
+    @functools.cached_property
+    def symmetries(self) -> Symmetries | None:
+        """Those under one of which, drawn at random, training sees each image; None: as it is."""
+        if self.augmentation == "none":
+            return None
+        shape = self.patch_shape or self.image_shape
+        return symmetries(self.augmentation, shape, last_follows=self.patch_shape is not None)
 
     def _in_model_space(self, x: np.ndarray, key: jax.Array) -> jax.Array:
         indices = np.arange(len(x))

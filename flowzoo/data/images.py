@@ -26,7 +26,7 @@ class _ImageSet:
       num_train: training images as published, the validation part included.
       num_validation: how many of them, the last ones in original order, validate.
       alpha: of the logit.
-      horizontal_flip: whether training mirrors images at random.
+      augmentation: what training usually does to images at random.
       prepared: folder that flowzoo's own builder writes, below a TFDS data folder.
       standard: folder that TFDS's builder writes.
     """
@@ -35,7 +35,7 @@ class _ImageSet:
     num_train: int
     num_validation: int
     alpha: float
-    horizontal_flip: bool
+    augmentation: str
     prepared: str
     standard: str
 
@@ -45,7 +45,7 @@ _MNIST = _ImageSet(
     num_train=60_000,
     num_validation=10_000,
     alpha=1e-6,
-    horizontal_flip=False,
+    augmentation="none",
     prepared="flowzoo_mnist/1.0.0",
     standard="mnist/3.0.1",
 )
@@ -59,7 +59,7 @@ IMAGE_SETS = {
         num_train=50_000,
         num_validation=5_000,
         alpha=0.05,
-        horizontal_flip=True,
+        augmentation="mirror",
         prepared="flowzoo_cifar10/1.0.0",
         standard="cifar10/3.0.2",
     ),
@@ -122,7 +122,7 @@ def load_images(name: str, *, data_dir: str | os.PathLike | None) -> Dataset:
         num_classes=10,
         image_shape=spec.image_shape,
         bits_per_dim=True,
-        horizontal_flip=spec.horizontal_flip,
+        augmentation=spec.augmentation,
     )
 
 

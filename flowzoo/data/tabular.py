@@ -13,6 +13,7 @@ import numpy as np
 from flowzoo.data import archive
 from flowzoo.data.dataset import Dataset, Split
 from flowzoo.data.folders import data_folders, find_prepared, first_writable, prepare, tidy
+from flowzoo.data.patches import SIDE
 from flowzoo.data.sources import PATCHES, describe_sources, find_source, from_archive, source_of
 from flowzoo.transforms.elementwise.affine import Affine
 
@@ -23,10 +24,17 @@ NOTES = {PATCHES: "patches drawn anew from the same 300 photographs"}
 
 @dataclasses.dataclass(frozen=True)
 class _TabularSet:
-    """What the literature fixes about a tabular set: D, and the numbers of rows by split."""
+    """What the literature fixes about a tabular set.
+
+    Attributes:
+      dim: D.
+      sizes: numbers of rows by split.
+      patch_shape: `(H, W, C)`, if rows are image patches without their last pixel.
+    """
 
     dim: int
     sizes: Mapping[str, int]
+    patch_shape: tuple[int, int, int] | None = None
 
 
 def _sizes(train: int, validation: int, test: int) -> dict[str, int]:
@@ -38,7 +46,7 @@ TABULAR_SETS = {
     "gas": _TabularSet(8, _sizes(852_174, 94_685, 105_206)),
     "hepmass": _TabularSet(21, _sizes(315_123, 35_013, 174_987)),
     "miniboone": _TabularSet(43, _sizes(29_556, 3_284, 3_648)),
-    "bsds300": _TabularSet(63, _sizes(1_000_000, 50_000, 250_000)),
+    "bsds300": _TabularSet(63, _sizes(1_000_000, 50_000, 250_000), (SIDE, SIDE, 1)),
 }
 
 
@@ -63,7 +71,13 @@ def load_tabular(name: str, *, data_dir: str | os.PathLike | None) -> Dataset:
     info = tfds.builder_from_directory(folder).info
     splits = {split: Split(x) for split, x in _read(name, folder, info.splits).items()}
     note = NOTES.get((info.metadata or {}).get("source"))
-    return Dataset(name=name, preprocessing=Affine((TABULAR_SETS[name].dim,)), note=note, **splits)
+    return Dataset(
+        name=name,
+        preprocessing=Affine((TABULAR_SETS[name].dim,)),
+        patch_shape=TABULAR_SETS[name].patch_shape,
+        note=note,
+        **splits,
+    )
 
 
 def prepare_tabular(

@@ -177,12 +177,16 @@ def finish(
     return results
 
 
-def train_and_evaluate(config: config_dict.ConfigDict, workdir: epath.PathLike) -> dict:
+def train_and_evaluate(
+    config: config_dict.ConfigDict, workdir: epath.PathLike, *, start: Flow | None = None
+) -> dict:
     """Trains the config's model, goes on where an earlier run stopped, and tests the best.
 
     Args:
       config: see `flowzoo.training.config.default_config`.
       workdir: folder for the config, checkpoints, metrics, pictures and `results.json`.
+      start: whose parameters a new run starts from, None for those of `config.start_from`, if that
+        is set.
 
     Returns:
       What `results.json` holds.
@@ -193,7 +197,7 @@ def train_and_evaluate(config: config_dict.ConfigDict, workdir: epath.PathLike) 
       OSError: if the workdir cannot be written.
     """
     dataset = load_data(config)
-    trained = train(config, dataset, workdir)
+    trained = train(config, dataset, workdir, start=start)
     return finish(
         trained.flow,
         dataset,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import contextlib
+import dataclasses
 import signal
 import sys
 import time
@@ -27,6 +28,7 @@ from flowzoo.training.evaluation import evaluation_key, make_log_probs
 from flowzoo.training.log_det_counts import log_det_counts
 from flowzoo.training.metrics import MetricsWriter, Progress, Record
 from flowzoo.training.optimizer import gradient_rule, make_optimizer
+from flowzoo.training.start import as_started, from_run
 from flowzoo.training.state import Best, TrainState, Variables, initial_state, merge, split
 from flowzoo.training.step import make_run_steps, make_shuffle, update_norm
 from flowzoo.transforms.linear.dense import check_invertible, dense_weights
@@ -42,8 +44,14 @@ class NonFinite(FloatingPointError):
 
 
 def load_data(config: config_dict.ConfigDict) -> Dataset:
-    """The config's dataset, cut to `config.dataset.limit` rows a split if that is set."""
+    """The config's dataset, with its augmentation, cut to `config.dataset.limit` rows a split.
+
+    Raises:
+      ValueError: if the augmentation does not fit the data.
+    """
     dataset = load_dataset(config.dataset.name, data_dir=config.dataset.data_dir or None)
+    if config.dataset.augmentation != "default":
+        dataset = dataclasses.replace(dataset, augmentation=config.dataset.augmentation)
     limit = config.dataset.limit
     return dataset.first(limit) if limit else dataset
 
@@ -169,14 +177,23 @@ class Run:
         flow.update_statistics(x, labels)
         return split(flow)[1].statistics
 
-    def start(self) -> TrainState:
+    def start(self, flow: Flow | None = None) -> TrainState:
         """The state before the first step.
 
+        Args:
+          flow: whose parameters to start from, None for those of the run `config.start_from`, if
+            that is set.
+
         Raises:
-          ValueError: if some W is singular.
+          FileNotFoundError: if `config.start_from` is not the workdir of a run.
+          ValueError: if some W is singular, or the flow to start from is another model.
         """
-        flow = self.flow
-        if flow.starts_from_data:
+        given, flow = flow, self.flow
+        if given is not None:
+            flow = as_started(given, self.graph, self.variables)
+        elif self.config.start_from:
+            flow = from_run(self.config.start_from, self.graph, self.variables)
+        elif flow.starts_from_data:
             x, labels = self.dataset.seen_in_training(evaluation_key("train"))
             labels = labels if self.config.conditional else None
             flow = jax.tree.map(jnp.asarray, flow)
@@ -259,7 +276,13 @@ class Trained(NamedTuple):
     spent: Spent
 
 
-def train(config: config_dict.ConfigDict, dataset: Dataset, workdir: epath.PathLike) -> Trained:
+def train(
+    config: config_dict.ConfigDict,
+    dataset: Dataset,
+    workdir: epath.PathLike,
+    *,
+    start: Flow | None = None,
+) -> Trained:
     """As `train_and_evaluate`, on any dataset, without the test at the end."""
     workdir = epath.Path(workdir)
     run = Run(config, dataset)
@@ -268,7 +291,7 @@ def train(config: config_dict.ConfigDict, dataset: Dataset, workdir: epath.PathL
         checkpoints = Checkpoints(workdir)
         try:
             if checkpoints.latest_step() is None:
-                state = run.start()
+                state = run.start(start)
             else:
                 state = checkpoints.restore(run.place(run.flow))
             with signals.caught() as signal_number:

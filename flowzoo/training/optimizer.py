@@ -16,7 +16,7 @@ from flowzoo.relative import (
 )
 from flowzoo.relative.muon import with_rest
 from flowzoo.relative.per_matrix import selected
-from flowzoo.training.config import GRADIENTS
+from flowzoo.training.config_checks import GRADIENTS
 
 # Of dense layers, with Adam for everything else; the first two in multiplicative coordinates.
 MULTIPLICATIVE = ("relative_muon", "relative_adam")

@@ -25,7 +25,7 @@ from flowzoo.transforms import (
 )
 from flowzoo.transforms.estimates import can_estimate
 
-SHUFFLE, NOISE, FLIP, OBJECTIVE, GAUSSIAN, DROPOUT = range(6)
+SHUFFLE, NOISE, SYMMETRY, OBJECTIVE, GAUSSIAN, DROPOUT = range(6)
 
 # `config.objective`: the likelihood, that with the log-determinants that `with_log_det_estimates`
 # estimates, and the regression of a vector field on straight lines from data to latents.
@@ -222,7 +222,7 @@ def make_batch(
     noise_std: float = 0.0,
     label_dropout: float = 0.0,
 ) -> Batch:
-    """Takes rows of the training data into model space, with this epoch's noise and flips.
+    """Takes rows of the training data into model space, with this epoch's noise and symmetries.
 
     There, `noise_std` times a standard normal is added. A share `label_dropout` of the labels
     becomes −1, which `Labels` encodes as zeros: no label.
@@ -237,11 +237,9 @@ def make_batch(
     batch = x[rows]
     if dataset.dequantize:
         batch = dequantize(batch, stream(key, NOISE, epoch), rows)
-    if dataset.horizontal_flip:
-        flip = jax.vmap(jax.random.bernoulli)(per_row(FLIP))
-        images = batch.reshape(-1, *dataset.image_shape)
-        images = jnp.where(flip[:, None, None, None], images[:, :, ::-1], images)
-        batch = images.reshape(batch.shape)
+    if (group := dataset.symmetries) is not None:
+        which = jax.vmap(lambda k: jax.random.randint(k, (), 0, len(group)))(per_row(SYMMETRY))
+        batch = group.apply(batch, which)
     batch = dataset.preprocessing.forward(batch)
     if noise_std:
         noise = jax.vmap(lambda k: jax.random.normal(k, batch.shape[1:], batch.dtype))

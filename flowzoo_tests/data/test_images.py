@@ -34,7 +34,7 @@ def test_prepared_mnist_is_the_four_files_in_their_order(data_root, prepared):
     )
     assert dataset.train.x.dtype == np.uint8
     assert dataset.event_shape == (784,)
-    assert dataset.dequantize and dataset.bits_per_dim and not dataset.horizontal_flip
+    assert dataset.dequantize and dataset.bits_per_dim and dataset.augmentation == "none"
 
 
 def test_prepared_folder_is_read_without_the_files(prepared, offline, tmp_path):
@@ -101,7 +101,7 @@ def test_published_splits_and_preprocessing(name, num_train, num_validation, alp
     ends = dataset.preprocessing.forward(jnp.outer(jnp.array([0.0, 64, 256]), jnp.ones(dim)))
     p = alpha + (1 - 2 * alpha) * np.array([0, 0.25, 1])
     np.testing.assert_allclose(ends[:, 0], np.log(p) - np.log1p(-p), rtol=1e-5)
-    assert dataset.horizontal_flip == (name == "cifar10")
+    assert dataset.augmentation == ("mirror" if name == "cifar10" else "none")
     missing = 1
     with pytest.raises(ValueError, match=f"flowzoo_{name}/1.0.0 number .*, expected"):
         load_dataset(name)

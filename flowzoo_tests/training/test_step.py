@@ -182,7 +182,7 @@ def test_some_labels_are_left_out():
 def test_flips_mirror_whole_images():
     run = run_on(1)
     dataset = load_data(small_config())
-    flipping = dataclasses.replace(dataset, horizontal_flip=True, dequantize=False)
+    flipping = dataclasses.replace(dataset, augmentation="mirror", dequantize=False)
     key, rows = jax.random.key_data(jax.random.key(0)), np.arange(64)
     x = flipping.preprocessing.inverse(make_batch(flipping, run.x, None, rows, key, 0).x)
     images, originals = (
@@ -195,17 +195,20 @@ def test_flips_mirror_whole_images():
 
 def test_what_is_fitted_in_closed_form_sees_the_mirror_images_too():
     dataset = load_data(small_config()).first(130)
-    flipping = dataclasses.replace(dataset, horizontal_flip=True, dequantize=False)
+    flipping = dataclasses.replace(dataset, augmentation="mirror", dequantize=False)
     x, labels = flipping.seen_in_training(jax.random.key(3))
     levels = flipping.preprocessing.inverse(x).reshape(2, 130, 8, 8)
-    np.testing.assert_allclose(levels[0].reshape(130, 64), dataset.train.x, atol=1e-3)
+    # Each row twice, once as it is and once mirrored.
+    as_they_are = np.concatenate([levels[0, ::2], levels[1, 1::2]]).reshape(130, 64)
+    rows = np.concatenate([dataset.train.x[::2], dataset.train.x[1::2]])
+    np.testing.assert_allclose(as_they_are, rows, atol=1e-3)
     np.testing.assert_allclose(levels[1], levels[0, :, :, ::-1], atol=1e-3)
     np.testing.assert_array_equal(labels, np.tile(dataset.train.labels, 2))
 
 
 def test_neither_the_start_nor_the_gaussian_knows_left_from_right():
     config = small_config()
-    dataset = dataclasses.replace(load_data(config), horizontal_flip=True, dequantize=False)
+    dataset = dataclasses.replace(load_data(config), augmentation="mirror", dequantize=False)
     run = Run(config, dataset)
     mean = merge(run.graph, run.start().variables).transform.transforms[0].mean[...].reshape(8, 8)
     np.testing.assert_allclose(mean, mean[:, ::-1], atol=1e-5)
