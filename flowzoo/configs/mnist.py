@@ -64,6 +64,24 @@ ENTRIES = {
         optimizer=dict(learning_rate=1e-3, schedule="cosine"),
         num_epochs=60,
     ),
+    # Dense layers that start as trained convolutions with zeros around the image: see
+    # `flowzoo.zoo.unfolded` and docs/guides/images.md, which makes the file to start from.
+    "unfolded": dict(
+        title="Fully connected flow, unfolded from convolutions",
+        model=dict(
+            name="fully_connected_learned",
+            num_layers=9,
+            outer=dict(name="spline", init="identity"),
+            whiten=False,
+            standardize=True,
+        ),
+        optimizer=dict(
+            learning_rate=5e-4, schedule="cosine", dense_learning_rate=2e-5, warmup_steps=200
+        ),
+        parameter_average=0.998,
+        batch_size=250,
+        num_epochs=6,
+    ),
     **baselines((1024, 1024)),
     "real_nvp_image": real_nvp_image((28, 28, 1)),
     # Digits have their place, and behind the logit black pixels have a long tail.
