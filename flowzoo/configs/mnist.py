@@ -66,6 +66,18 @@ ENTRIES = {
         optimizer=dict(learning_rate=1e-3, schedule="cosine"),
         num_epochs=60,
     ),
+    # Also each coordinate's scale given the energies of those before and behind it.
+    "divisive": dict(
+        title="Fully connected flow, learned maps and divisive normalization",
+        model=dict(
+            name="fully_connected_learned",
+            num_layers=2,
+            after_dense=("radial", "divisive_normalization"),
+            after_map=(dict(name="divisive_normalization", reverse=True),),
+        ),
+        optimizer=dict(learning_rate=2e-3, schedule="cosine", dense_learning_rate=2e-4),
+        num_epochs=20,
+    ),
     # Dense layers that start as trained convolutions with zeros around the image: see
     # `flowzoo.zoo.unfolded` and docs/guides/images.md, which makes the file to start from.
     "unfolded": dict(
