@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from flowzoo.numerics import rational_quadratic
 from flowzoo.numerics.rational_quadratic import Bin
 from flowzoo.transforms import RationalQuadraticSpline
 from flowzoo.transforms.elementwise import spline as splines
@@ -86,6 +87,22 @@ def test_bins_are_selected_as_they_are_gathered(x64):
     for lookup in (splines._selected, one_by_one):
         for a, b in zip(jax.tree.leaves(results(lookup)), gathered, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-13)
+
+
+def test_the_derivatives_of_a_bin_are_those_of_its_formula(x64):
+    """First and second ones, of value and slope, at both ends too."""
+    positive = np.random.default_rng(0).uniform(0.2, 3, (len(Bin._fields), 6))
+    of = Bin(*jnp.asarray(positive))
+    x = of.x + of.width * jnp.linspace(0, 1, 6)
+
+    def derivatives(evaluate):
+        first = jax.jacfwd(lambda x, of: jnp.stack(evaluate(x, of)), (0, 1))
+        return first(x, of), jax.jacrev(first, (0, 1))(x, of)
+
+    assert_close(
+        derivatives(rational_quadratic.evaluate_bin),
+        derivatives(rational_quadratic._evaluate_bin),
+    )
 
 
 @pytest.mark.parametrize("method", ["forward_and_log_det", "inverse_and_log_det"])

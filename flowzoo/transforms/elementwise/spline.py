@@ -75,8 +75,9 @@ def _selected_jvp(primals, tangents):
     """Linear in the bins, as products with ones and zeros, whose transposes are products too."""
     bins, edges, at = primals
     found = _selected(bins, edges, at)
-    index = sum((at >= edge[:, None]).astype(at.dtype) for edge in edges.T)
-    here = (index[:, None] == jnp.arange(edges.shape[1] + 1)[:, None]).astype(at.dtype)
+    past = at[:, None] >= edges[..., None]
+    here = jnp.pad(past, ((0, 0), (1, 0), (0, 0)), constant_values=True)
+    here = (here & ~jnp.pad(past, ((0, 0), (0, 1), (0, 0)))).astype(at.dtype)
 
     def tangent(of_bin, value):
         if isinstance(of_bin, SymbolicZero):
