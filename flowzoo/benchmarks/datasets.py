@@ -10,7 +10,6 @@ epoch, its validation included. Likelihoods of random numbers mean nothing and a
 """
 
 import json
-import os
 import pathlib
 import subprocess
 import sys
@@ -20,6 +19,7 @@ import time
 from absl import app, flags
 
 from flowzoo.benchmarks.stand_ins import MAKERS
+from flowzoo.training.devices import usable_cores
 
 NAMES = flags.DEFINE_list("names", list(MAKERS), "Which sets.")
 FOLDER = flags.DEFINE_string("folder", None, "Where stand-ins are kept; by default they are not.")
@@ -90,7 +90,7 @@ def main(argv: list[str]) -> None:
     del argv
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(FOLDER.value or scratch)
-        print(f"{os.cpu_count()} cores")
+        print(f"{usable_cores()} cores")
         for name in NAMES.value:
             source = folder / "originals" / name
             if not source.exists():

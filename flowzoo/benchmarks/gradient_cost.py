@@ -48,7 +48,6 @@ from collections.abc import Callable, Iterator, Sequence
 import functools
 import json
 import math
-import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,6 +64,7 @@ from flowzoo.benchmarks import timing
 from flowzoo.flow import Flow
 from flowzoo.relative import scale_by_relative_gradient
 from flowzoo.reporting import plots
+from flowzoo.training.devices import usable_cores
 from flowzoo.training.state import merge, split
 from flowzoo.training.step import Batch, make_loss
 from flowzoo.transforms.linear.dense import dense_weights
@@ -354,7 +354,7 @@ def main(
     folder.mkdir(parents=True, exist_ok=True)
     device = jax.devices()[0].device_kind
     if device == "cpu":
-        device = f"{os.cpu_count()} CPU cores"
+        device = f"{usable_cores()} CPU cores"
     print(f"{num_layers} layers, float32, {device}, jax {jax.__version__}")
     print(HEADER)
     rows = []

@@ -19,7 +19,7 @@ import optax
 from flowzoo.benchmarks.timing import interleaved, quartiles
 from flowzoo.data.dataset import Dataset, Split
 from flowzoo.flow import Flow
-from flowzoo.training.devices import make_mesh
+from flowzoo.training.devices import make_mesh, usable_cores
 from flowzoo.training.state import initial_state, split
 from flowzoo.training.step import make_run_steps, make_shuffle
 from flowzoo.transforms import Affine, with_modes
@@ -214,7 +214,7 @@ def use_all_cores() -> int:
     """
     # Otherwise PyTorch's idle threads would keep the cores busy during the next program's turn.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     try:
         import torch
     except ImportError:

@@ -1,7 +1,6 @@
 """The end of a run: test likelihood, `results.json` and pictures."""
 
 import datetime
-import os
 import pathlib
 import platform
 import shlex
@@ -20,7 +19,7 @@ from flowzoo.data.dataset import Dataset
 from flowzoo.flow import Flow
 from flowzoo.reporting import plots
 from flowzoo.reporting.published import PUBLISHED_MCC, comparison
-from flowzoo.training.devices import is_main_process
+from flowzoo.training.devices import is_main_process, usable_cores
 from flowzoo.training.evaluation import evaluation_key, test_results
 from flowzoo.training.loop import Spent, load_data, train
 from flowzoo.training.metrics import add_picture, read_metrics
@@ -44,8 +43,7 @@ def device_name() -> str:
     """The hardware, in words."""
     kind, count = jax.devices()[0].device_kind, jax.device_count()
     if jax.default_backend() == "cpu":
-        # Those that the process may use, which can be fewer than the machine has.
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        cores = usable_cores()
         return f"CPU ({platform.machine()}, {cores} core{'s' if cores != 1 else ''})"
     return f"{count} × {kind}"
 

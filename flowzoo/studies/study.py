@@ -33,7 +33,7 @@ from matplotlib.figure import Figure
 
 from flowzoo import command_line
 from flowzoo.reporting import plots, results
-from flowzoo.training.devices import enable_compilation_cache
+from flowzoo.training.devices import enable_compilation_cache, usable_cores
 from flowzoo.training.workdir import read_json
 
 FOLDER = "runs/studies"
@@ -276,7 +276,7 @@ def main(study: Study) -> None:
 
 def _num_processes() -> int:
     """Two, where there are cores for them and no accelerator's memory to share."""
-    return min(2, os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
+    return min(2, usable_cores()) if jax.default_backend() == "cpu" else 1
 
 
 def _command() -> str | None:

@@ -20,6 +20,13 @@ import numpy as np
 DATA, MODEL = "data", "model"
 
 
+def usable_cores() -> int:
+    """The processor cores that this process may use, which can be fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def make_mesh(data: int = 0, model: int = 1, batch_size: int = 0) -> Mesh:
     """The devices of all processes as a mesh `[data, model]`.
 
