@@ -1,6 +1,7 @@
 """The end of a run: test likelihood, `results.json` and pictures."""
 
 import datetime
+import functools
 import pathlib
 import platform
 import shlex
@@ -64,8 +65,12 @@ def command() -> str | None:
     return shlex.join(["python", *arguments])
 
 
+@functools.cache
 def commit() -> str | None:
-    """The commit of the checkout that this flowzoo runs from, None if it is none."""
+    """The commit of the checkout that this flowzoo runs from, None if it is none.
+
+    It is that of the first call, which a run makes before it trains: a checkout may move on.
+    """
     folder = pathlib.Path(flowzoo.__file__).parent
     try:
         git = ["git", "ls-files", "--error-unmatch", "__init__.py"]
@@ -194,6 +199,7 @@ def train_and_evaluate(
       FloatingPointError: if the likelihood becomes non-finite; the last good checkpoint is kept.
       OSError: if the workdir cannot be written.
     """
+    commit()
     dataset = load_data(config)
     trained = train(config, dataset, workdir, start=start)
     return finish(
