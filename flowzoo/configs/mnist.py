@@ -7,6 +7,8 @@ the published numbers of Gresele et al. 2020 (the fully connected flow) and of P
 2017 (the baselines):
 
     default               -994.8 ± 1.3 nats (1.329 bits/dim)   20 epochs, 16 minutes
+    :divisive            -973.0 ± 1.3 nats (1.288 bits/dim)   20 epochs, 12 minutes of a core
+    :unfolded            -934.8 ± 1.3 nats (1.218 bits/dim)   6 epochs, 7 minutes of a core
     :paper               -1370.4 ± 1.4   (-1375.2 ± 1.4)       100 epochs, 14 minutes
     :whitened            -1267.0 ± 1.6   (-1375.2 ± 1.4)       60 epochs, 44 minutes of two cores
     :gaussian            -1366.7 ± 1.4   (-1366.9 ± 1.4)
@@ -22,7 +24,7 @@ the published numbers of Gresele et al. 2020 (the fully connected flow) and of P
     :tarflow             -912.4 ± 1.3 nats (1.177 bits/dim)   14 epochs, 39 minutes
     :convolutional       -1061.3 ± 1.4 nats (1.451 bits/dim)   2 epochs, 19 minutes
     :convolutional --config.model.padding=zeros --config.num_epochs=20
-                          -940.9 ± 1.3 nats (1.229 bits/dim)   24 minutes, of a core 20
+                          -940.9 ± 1.3 nats (1.229 bits/dim)   20 minutes of a core
     :maf_mog5,short      -1084.0 ± 1.7   (-1100.3 ± 1.6)       5 epochs, batches of 250, 33 minutes
 
 Where the epochs or the batch are not the config's, `--config.num_epochs=7` or

@@ -25,6 +25,8 @@ README_ENTRIES = (
     "paper",
     "whitened",
     "learned",
+    "divisive",
+    "unfolded",
 )
 
 
