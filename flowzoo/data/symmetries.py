@@ -1,6 +1,6 @@
 """Symmetries of images, under one of which, drawn at random, training sees each of them."""
 
-from typing import NamedTuple
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,8 @@ import numpy as np
 AUGMENTATIONS = ("none", "mirror", "dihedral")
 
 
-class Symmetries(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False)
+class Symmetries:
     """A group of G permutations of P pixel values.
 
     Attributes:
