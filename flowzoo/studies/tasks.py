@@ -10,10 +10,11 @@ import jax.numpy as jnp
 from ml_collections import config_dict
 import numpy as np
 
+from flowzoo.data import load_dataset
 from flowzoo.data.dataset import Dataset
 from flowzoo.flow import Flow
 from flowzoo.training.config import default_config
-from flowzoo.training.loop import build_flow, load_data
+from flowzoo.training.loop import build_flow
 from flowzoo.transforms import SVD, Chain, Dense, Orthogonal, Transform
 from flowzoo.transforms.linear.dense import dense_layers
 from flowzoo.transforms.linear.linear import Linear
@@ -216,8 +217,7 @@ def run_of(cell: Cell, epochs: int, data_dir: str = "") -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=2)
 def _data(name: str, data_dir: str) -> Dataset:
-    config = config_dict.create(dataset=dict(name=name, data_dir=data_dir, limit=0))
-    return load_data(config)
+    return load_dataset(name, data_dir=data_dir or None)
 
 
 def _draw_normal(flow: Flow, seed: int) -> None:
