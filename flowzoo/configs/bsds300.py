@@ -13,16 +13,17 @@ Published test log-likelihoods in nats, ± 2 standard errors:
     MAF MoG             156.36 ± 0.28 (5 layers)
 
 Measured here, on one core of an AMD EPYC (CPU) that was shared with other work: the default model
-has 156.544 ± 0.282 after 12 epochs, 52 minutes, and 156.119 ± 0.282 after 5 epochs with mirrored
-patches (`--config.dataset.augmentation=mirror`), 8 minutes of the core; 20 layers had 156.035 ±
-0.282 after 5 epochs; `:quick` has 151.563 ± 0.285 after one epoch, 23 seconds; `:whitened`, the
-paper's architecture with its tanh mix, deep and from a whitening start, has 151.823 ± 0.284 after
-12 epochs, 5 minutes; of its samples, 6 in 100 lie outside the range of the data. It was chosen by
-validation: after 3 epochs of 20 layers it is 155.1, 156.8, 158.8, 160.2, 157.0 nats for beta = 0.1,
-0.3, 1, 2, 4 (gain 0.3 for the first two, else 0.1); over 12 epochs a rate of 2e-3 made it jump by
-tens of nats. The baselines' numbers are in docs/results.md; `short` trains them in minutes. Patches
-drawn from the 300 images (`flowzoo.data.patches`) are another draw than the published one; the
-Gaussian has 96.59 on them.
+has 156.544 ± 0.282 after 12 epochs, 52 minutes, 156.741 ± 0.282 after ten more from there, 15
+minutes of the core (docs/results.md has the command), and 156.119 ± 0.282 after 5 epochs with
+mirrored patches (`--config.dataset.augmentation=mirror`), 8 minutes of the core; 20 layers had
+156.035 ± 0.282 after 5 epochs; `:quick` has 151.563 ± 0.285 after one epoch, 23 seconds;
+`:whitened`, the paper's architecture with its tanh mix, deep and from a whitening start, has
+151.823 ± 0.284 after 12 epochs, 5 minutes; of its samples, 6 in 100 lie outside the range of the
+data. It was chosen by validation: after 3 epochs of 20 layers it is 155.1, 156.8, 158.8, 160.2,
+157.0 nats for beta = 0.1, 0.3, 1, 2, 4 (gain 0.3 for the first two, else 0.1); over 12 epochs a
+rate of 2e-3 made it jump by tens of nats. The baselines' numbers are in docs/results.md; `short`
+trains them in minutes. Patches drawn from the 300 images (`flowzoo.data.patches`) are another draw
+than the published one; the Gaussian has 96.59 on them.
 
 `:paper` has the base and the bias that Gresele et al. found best on this set; their other choices
 are not known, these are those for MNIST. This searches them:
