@@ -24,18 +24,8 @@ from flowzoo.training.config import choose
 ENTRIES = {
     # Divisive normalization from both sides, for the contrast of a pixel's surroundings: behind the
     # whitening each coordinate belongs to a place in the image.
-    "learned": dict(
-        title="Fully connected flow, learned maps",
-        model=dict(
-            name="fully_connected_learned",
-            num_layers=2,
-            after_dense=("radial", "divisive_normalization"),
-            after_map=(dict(name="divisive_normalization", reverse=True),),
-        ),
-        optimizer=dict(learning_rate=2e-3, schedule="cosine", dense_learning_rate=2e-4),
-        batch_size=250,
-        num_epochs=3,
-    ),
+    "learned": mnist.ENTRIES["divisive"]
+    | dict(title="Fully connected flow, learned maps", batch_size=250, num_epochs=3),
     "paper": mnist.ENTRIES["paper"],
     **baselines((1024, 1024), degrees="random"),
     "real_nvp_image": real_nvp_image((32, 32, 3)),

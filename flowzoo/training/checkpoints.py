@@ -178,6 +178,19 @@ class Checkpoints:
             ) from error
 
 
+def best_of_run(workdir: epath.PathLike, graph: nnx.GraphDef, like: Variables) -> nnx.Module:
+    """The flow of a run that was best by validation; arguments and errors of `restore_best`.
+
+    Raises:
+      FileNotFoundError: also if the run has saved no checkpoint yet.
+    """
+    checkpoints = Checkpoints(workdir, read_only=True)
+    try:
+        return checkpoints.restore_best(graph, like)
+    finally:
+        checkpoints.close()
+
+
 class _Checksummed(ocp.StandardCheckpointHandler):
     """Adds the SHA-256 of each file before Orbax gives the folder its final name."""
 

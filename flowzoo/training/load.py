@@ -7,7 +7,7 @@ from ml_collections import config_dict
 from flowzoo.data.arrays import PREFIX
 from flowzoo.data.dataset import Dataset
 from flowzoo.flow import Flow
-from flowzoo.training.checkpoints import Checkpoints
+from flowzoo.training.checkpoints import best_of_run
 from flowzoo.training.loop import build_flow, load_data
 from flowzoo.training.state import split
 from flowzoo.training.workdir import load_config
@@ -34,10 +34,6 @@ def load_run(
         config.dataset.data_dir = str(workdir)  # where `fit` left its array
     dataset = load_data(config)
     graph, variables = split(build_flow(config, dataset))
-    checkpoints = Checkpoints(workdir, read_only=True)
-    try:
-        flow = checkpoints.restore_best(graph, jax.device_get(variables))
-    finally:
-        checkpoints.close()
+    flow = best_of_run(workdir, graph, jax.device_get(variables))
     check_invertible(flow)
     return flow, dataset, config

@@ -5,7 +5,7 @@ from flax import nnx
 
 from flowzoo.flow import Flow
 from flowzoo.numerics.named_arrays import from_arrays, to_arrays
-from flowzoo.training.checkpoints import Checkpoints
+from flowzoo.training.checkpoints import best_of_run
 from flowzoo.training.state import Variables, merge, split
 from flowzoo.training.workdir import CHECKPOINTS
 
@@ -31,11 +31,7 @@ def from_run(workdir: str, graph: nnx.GraphDef, like: Variables) -> Flow:
         raise FileNotFoundError(
             f"config.start_from is {workdir!r}, expected the workdir of a run with a checkpoint."
         )
-    checkpoints = Checkpoints(workdir, read_only=True)
-    try:
-        return checkpoints.restore_best(graph, like)
-    finally:
-        checkpoints.close()
+    return best_of_run(workdir, graph, like)
 
 
 def as_started(flow: Flow, graph: nnx.GraphDef, like: Variables) -> Flow:

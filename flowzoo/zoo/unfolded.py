@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 import functools
 import json
+import math
 
 from flax import nnx
 import jax
@@ -108,7 +109,7 @@ def _blocks(
 def _dense(row: list[Transform]) -> Dense:
     """The dense layer, of vectors, that a row of linear transforms is."""
     row_of = Chain(row)
-    dim = jnp.zeros(row_of.event_shape).size
+    dim = math.prod(row_of.event_shape)
     layer = Dense(dim, init="identity", rngs=nnx.Rngs(0))
     inputs = jnp.concatenate([jnp.zeros((1, dim)), jnp.eye(dim)])
     outputs = row_of.forward(inputs.reshape(-1, *row_of.event_shape)).reshape(dim + 1, dim)
